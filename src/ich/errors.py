@@ -1,0 +1,35 @@
+"""Everything that `ich` raises on purpose, and the exit code that each becomes.
+
+    IchError                    1   something in the input or the machine is wrong; the message says what and the fix
+    +-- ConfigError             2   the command line or the config file is wrong
+    +-- DataError               1   labels, folders, workspace contents
+    |   +-- UnreadableSlice     -   one DICOM file cannot be used; stages catch it and quarantine the file
+
+Messages are one line: the thing, the rule, the value, the fix. They never hold patient data (names, birth dates).
+"""
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INCOMPLETE = 3  # done, but some inputs were quarantined or missing; they are listed
+EXIT_INTERRUPTED = 130
+
+
+class IchError(Exception):
+    """A failure whose message is meant for the user."""
+
+    exit_code = EXIT_FAILED
+
+
+class ConfigError(IchError):
+    """The command line or the config file is wrong."""
+
+    exit_code = EXIT_USAGE
+
+
+class DataError(IchError):
+    """Labels, folders or files in the workspace are not what the stage needs."""
+
+
+class UnreadableSlice(DataError):
+    """One DICOM file cannot give a CT slice; the message is the reason that the ledger records."""

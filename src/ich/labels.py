@@ -1,0 +1,117 @@
+"""The six labels in their one order, and the label tables: the competition's long CSV and our wide one."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from ich.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Label = Literal["any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural"]
+LABELS: tuple[Label, ...] = get_args(Label)
+SUBTYPES: tuple[Label, ...] = LABELS[1:]
+IMAGE_ID = "ImageID"
+
+_LONG_ID = rf"^(ID_[0-9A-Za-z_.-]+?)_({'|'.join(LABELS)})$"
+_AUGMENTED = re.compile(r"_aug_\d+$")
+
+
+def original_id(image_id: str) -> str:
+    """The slice that an augmented image was made from; other ids come back as they are."""
+    return _AUGMENTED.sub("", image_id)
+
+
+def is_augmented(image_id: str) -> bool:
+    """Whether the id names an image made by step 5."""
+    return _AUGMENTED.search(image_id) is not None
+
+
+def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
+    """Read the competition's label CSV and pivot it.
+
+    Args:
+        path: CSV with columns ID (`ID_<hex>_<label>`) and Label (0 or 1).
+
+    Returns:
+        A table with ImageID and the six label columns (UInt8), a row an image, sorted by ImageID; and the number of
+        duplicated rows that were dropped (the published file has 24).
+
+    Raises:
+        DataError: no file, no rows, a missing column, a malformed ID, a label other than 0 and 1, an image without all
+            six labels, or one with conflicting labels. The message names the row (1 is the first after the header).
+    """
+    import polars as pl
+
+    if not path.is_file():
+        raise DataError(f"label file {path} does not exist; set data.labels to the competition's label CSV")
+    try:
+        rows = pl.read_csv(path, infer_schema=False, truncate_ragged_lines=True)
+    except pl.exceptions.NoDataError as error:
+        raise DataError(f"label file {path} is empty; it needs the columns ID,Label and a row per image and label") from error
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"label file {path} is not a CSV file: {' '.join(str(error).split())[:200]}") from error
+    for column in ("ID", "Label"):
+        if column not in rows.columns:
+            raise DataError(f"label file {path} has no column {column} (it has {', '.join(rows.columns)}); it needs ID,Label")
+    if rows.is_empty():
+        raise DataError(f"label file {path} has a header but no rows")
+
+    parts = rows.select(
+        pl.col("ID").str.extract_groups(_LONG_ID).struct.rename_fields([IMAGE_ID, "label"]).alias("parts"),
+        pl.col("Label").str.strip_chars().replace_strict({"0": 0, "1": 1}, default=None, return_dtype=pl.UInt8).alias("value"),
+        pl.col("ID"), pl.col("Label"),
+        pl.int_range(1, pl.len() + 1).alias("row"),
+    ).unnest("parts")
+    _refuse(parts.filter(pl.col(IMAGE_ID).is_null()), path, "ID", "must look like ID_<hex>_<label>, label one of " + ", ".join(LABELS))
+    _refuse(parts.filter(pl.col("value").is_null()), path, "Label", "must be 0 or 1")
+
+    unique = parts.unique([IMAGE_ID, "label", "value"], keep="first", maintain_order=True)
+    conflicts = unique.filter(unique.select(IMAGE_ID, "label").is_duplicated()).sort("row")
+    if not conflicts.is_empty():
+        worst = conflicts.row(-1, named=True)
+        raise DataError(
+            f"label file {path}, row {worst['row']}: {worst['ID']} is 0 in one row and 1 in another; keep the right one"
+        )
+    wide = unique.pivot(on="label", on_columns=list(LABELS), index=IMAGE_ID, values="value").select(IMAGE_ID, *LABELS).sort(IMAGE_ID)
+    incomplete = wide.filter(pl.any_horizontal(pl.col(LABELS).is_null()))
+    if not incomplete.is_empty():
+        image = incomplete.row(0, named=True)
+        lacking = ", ".join(label for label in LABELS if image[label] is None)
+        row = parts.filter(pl.col(IMAGE_ID) == image[IMAGE_ID])["row"][0]
+        raise DataError(
+            f"label file {path}, row {row}: {image[IMAGE_ID]} has no row for {lacking} "
+            f"({len(incomplete)} such images); every image needs all six labels"
+        )
+    return wide, len(rows) - len(unique)
+
+
+def read_table(path: Path) -> "pl.DataFrame":
+    """Read one of our wide tables: ImageID and the six labels (UInt8).
+
+    Raises:
+        DataError: the file is not there or lacks a column; the message says which step makes it.
+    """
+    import polars as pl
+
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; run the step that writes it (`ich run` does all that are needed)")
+    table = pl.read_csv(path, schema_overrides={IMAGE_ID: pl.String} | {label: pl.UInt8 for label in LABELS})
+    lacking = [column for column in (IMAGE_ID, *LABELS) if column not in table.columns]
+    if lacking:
+        raise DataError(f"{path} lacks the column {lacking[0]}; delete it and run the step that writes it again")
+    return table.select(IMAGE_ID, *LABELS)
+
+
+def counts(table: "pl.DataFrame", labels: Sequence[str] = LABELS) -> dict[str, int]:
+    """Positives of each label."""
+    return {label: int(table[label].sum()) for label in labels}
+
+
+def _refuse(bad: "pl.DataFrame", path: Path, column: str, rule: str) -> None:
+    if not bad.is_empty():
+        first = bad.row(0, named=True)
+        value = first[column]
+        raise DataError(f"label file {path}, row {first['row']}: {column} {rule}, got {value!r} ({len(bad)} such rows)")

@@ -1,0 +1,207 @@
+"""The folder that an experiment lives in: its paths, atomic writes, and the record of what each step did."""
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from ich.config import Experiment
+from ich.errors import DataError
+
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+RECORDED_PACKAGES = ("ich", "keras", "jax", "numpy", "pydicom", "opencv-python-headless", "polars", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths of every file that stages meet in (ARCHITECTURE.md tells which step writes which)."""
+
+    config: Experiment
+
+    @property
+    def root(self) -> Path:
+        """The workspace folder."""
+        return self.config.workspace
+
+    @property
+    def label_csv(self) -> Path:
+        """Label CSV in long format: the user's, or the phantom's."""
+        return self.config.data.labels or self.phantom / "stage_2_train.csv"
+
+    @property
+    def dicom_source(self) -> Path:
+        """Folder of the DICOM files: the user's, or the phantom's."""
+        return self.config.data.dicom or self.phantom / "stage_2_train"
+
+    @property
+    def phantom(self) -> Path:
+        """Folder of the phantom data set."""
+        return self.root / "phantom"
+
+    @property
+    def index(self) -> Path:
+        """Headers of all DICOM files, a row a file."""
+        return self.root / "index.parquet"
+
+    @property
+    def sampled(self) -> Path:
+        """Step 1: chosen slices."""
+        return self.root / self.config.names.sampled
+
+    @property
+    def dicom(self) -> Path:
+        """Where preprocess reads DICOM files: the workspace's copies or links, or the source in place."""
+        return self.dicom_source if self.config.copy_.mode == "none" else self.root / self.config.names.dicom
+
+    @property
+    def png(self) -> Path:
+        """Step 3: folder of RGB PNG files."""
+        return self.root / self.config.names.png
+
+    @property
+    def slices(self) -> Path:
+        """Step 3: the ledger, a row for every slice that was asked for."""
+        return self.root / "slices.parquet"
+
+    @property
+    def splits(self) -> Path:
+        """Step 4: who is in which split."""
+        return self.root / "splits.json"
+
+    def table(self, split: SplitName) -> Path:
+        """Steps 4 and 5: ImageID and labels of a split."""
+        return self.root / f"{getattr(self.config.names, split)}.csv"
+
+    def images(self, split: SplitName) -> Path:
+        """Steps 4 and 5: folder of a split's PNG files."""
+        return self.root / str(getattr(self.config.names, split))
+
+    @property
+    def models(self) -> Path:
+        """Step 6: saved models."""
+        return self.root / "models"
+
+    @property
+    def run(self) -> Path:
+        """History, TensorBoard events, predictions and report of this training run."""
+        return self.root / "runs" / self.config.name
+
+    @property
+    def predictions(self) -> Path:
+        """Probabilities for every validation and test slice."""
+        return self.run / "predictions.parquet"
+
+    @property
+    def report(self) -> Path:
+        """Folder of the evaluation report."""
+        return self.run / "report"
+
+    @property
+    def parts(self) -> Path:
+        """Finished chunks of steps that work in chunks."""
+        return self.root / "parts"
+
+    @property
+    def records(self) -> Path:
+        """What each step did, from what, with which versions."""
+        return self.root / "records"
+
+
+@dataclass
+class Outcome:
+    """What a step did: counts for the user's table, and whether some inputs were left out."""
+
+    counts: dict[str, Any] = field(default_factory=dict)
+    outputs: list[Path] = field(default_factory=list)
+    incomplete: bool = False  # exit code 3: inputs were quarantined or missing, and are listed in `notes`
+    notes: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it is renamed to `path` when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically, for people to read too."""
+    write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        DataError: there is no such file, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; run the step that writes it (`ich run` does all that are needed)") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not valid JSON ({error}); delete it and run its step again") from error
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist") from error
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, git commit and time, to save beside an output."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "versions": {name: version for name in RECORDED_PACKAGES if (version := _version(name))},
+        "git_commit": _git_commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Commit of the source tree that this runs from; None where it is not a git checkout."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
