@@ -141,6 +141,14 @@ class OfflineAugmentation(Section):
     elastic: Fraction = Field(0.3, description="Probability of an elastic deformation.")
     elastic_alpha: float = Field(30, ge=0, description="Scale of the displacement field, in pixels (albumentations).")
     elastic_sigma: float = Field(5, gt=0, description="Smoothing of the displacement field, in pixels.")
+    shift: Fraction = Field(0, description="Uniform in +- this share of the image, along rows and columns.")
+
+    @model_validator(mode="after")
+    def _kernels_are_odd(self) -> Self:
+        smallest, largest = self.blur_kernel
+        if not (1 <= smallest <= largest and smallest % 2 and largest % 2):
+            raise ValueError(f"blur_kernel must be two odd numbers, the smaller first, got {list(self.blur_kernel)}")
+        return self
 
 
 class Augment(Section):
@@ -151,11 +159,15 @@ class Augment(Section):
     transforms: OfflineAugmentation = OfflineAugmentation()
 
 
-class TrainingAugmentation(Section):
-    """Transforms drawn anew for each image and epoch, inside the training step."""
+class TrainingAugmentation(OfflineAugmentation):
+    """The same transforms with other defaults, drawn anew for each image and epoch, inside the training step."""
 
-    horizontal_flip: Fraction = Field(0.5, description="Probability.")
+    vertical_flip: Fraction = Field(0, description="Probability.")
+    rotate: Fraction = Field(1, description="Probability of a rotation.")
     rotate_degrees: float = Field(10, ge=0, le=180, description="Uniform in +- this angle.")
+    brightness_contrast: Fraction = Field(0, description="Probability of a change of brightness and contrast.")
+    blur: Fraction = Field(0, description="Probability of a Gaussian blur.")
+    elastic: Fraction = Field(0, description="Probability of an elastic deformation.")
     shift: Fraction = Field(0.1, description="Uniform in +- this share of the image, along rows and columns.")
 
 
@@ -245,7 +257,8 @@ class Train(Section):
     batch_size: Positive = 32
     accumulation: Positive = Field(1, description="Batches whose gradients are summed before a step.")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        "auto", description="`auto`: mixed_bfloat16 on a GPU that has it, mixed_float16 on one that has not, else float32."
+        "auto",
+        description="`auto`: mixed_bfloat16 on a GPU that has it, mixed_float16 on one that has not, else float32.",
     )
     augmentation: TrainingAugmentation = TrainingAugmentation()
     phases: tuple[Phase, ...] = Field(
@@ -273,7 +286,8 @@ class Evaluate(Section):
     """Metrics, figures, report."""
 
     threshold: Fraction | Literal["youden"] = Field(
-        "youden", description="Decision threshold of every label, or `youden`: chosen for each label on validation data."
+        "youden",
+        description="Decision threshold of every label, or `youden`: chosen for each label on validation data.",
     )
     bootstrap: Count = Field(2_000, description="Replicates over patients for the 95 % intervals; 0: no intervals.")
     examples: Count = Field(24, description="Test slices shown in the report with their probabilities.")
@@ -283,7 +297,9 @@ class Experiment(Section):
     """The whole file."""
 
     workspace: Path = Field(description="Folder that everything is written to.")
-    name: str = Field("default", description="Name of the training run; its folder is runs/<name>.", pattern=r"^[\w.-]+$")
+    name: str = Field(
+        "default", description="Name of the training run; its folder is runs/<name>.", pattern=r"^[\w.-]+$"
+    )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(42, description="Seed of everything random.")
     steps: tuple[StepName, ...] = Field(
         ("index", "split", "sample", "copy", "preprocess", "augment", "train", "evaluate"),
@@ -306,18 +322,32 @@ class Experiment(Section):
         if len(set(steps)) != len(steps):
             raise ValueError(f"steps: each step can stand only once, got {list(steps)}")
         for earlier, later in (
-            ("phantom", "index"), ("sample", "copy"), ("copy", "preprocess"), ("preprocess", "augment"),
-            ("split", "augment"), ("augment", "train"), ("train", "evaluate"),
+            ("phantom", "index"),
+            ("sample", "copy"),
+            ("copy", "preprocess"),
+            ("preprocess", "augment"),
+            ("split", "augment"),
+            ("augment", "train"),
+            ("train", "evaluate"),
         ):
             if earlier in steps and later in steps and steps.index(earlier) > steps.index(later):
                 raise ValueError(f"steps: {earlier} must come before {later}, got {list(steps)}")
-        split_first = "sample" not in steps or "split" in steps and steps.index("split") < steps.index("sample")
+        split_first = "sample" not in steps or ("split" in steps and steps.index("split") < steps.index("sample"))
         if self.sample.scope == "train" and not split_first:
-            raise ValueError("sample.scope is train, so split must come before sample in steps (or set sample.scope: all)")
-        if split_first and self.split.unit == "patient" and "split" in steps and "index" not in steps[: steps.index("split")]:
+            raise ValueError(
+                "sample.scope is train, so split must come before sample in steps (or set sample.scope: all)"
+            )
+        if (
+            split_first
+            and self.split.unit == "patient"
+            and "split" in steps
+            and "index" not in steps[: steps.index("split")]
+        ):
             raise ValueError("split.unit is patient and split comes first, so index must come before it in steps")
         if split_first and "split" in steps and self.sample.scope == "all" and "sample" in steps:
-            raise ValueError("sample.scope is all, so sample must come before split in steps (or set sample.scope: train)")
+            raise ValueError(
+                "sample.scope is all, so sample must come before split in steps (or set sample.scope: train)"
+            )
         return self
 
     @model_validator(mode="after")
@@ -375,7 +405,9 @@ def _set(tree: dict[str, Any], key: str, text: str) -> None:
 
 def _describe(item: Any) -> str:
     """One pydantic error as one clause: key, value, rule, fix."""
-    location = [str(part) for part in item["loc"] if not str(part).startswith(("literal[", "constrained-", "function-"))]
+    location = [
+        str(part) for part in item["loc"] if not str(part).startswith(("literal[", "constrained-", "function-"))
+    ]
     key = ".".join(location) or "config"
     if item["type"] == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], _keys_beside(location), n=1)
@@ -395,5 +427,3 @@ def _keys_beside(location: list[str]) -> list[str]:
             return []
         model = field.annotation
     return [field.alias or name for name, field in model.model_fields.items()]
-
-

@@ -50,22 +50,35 @@ def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
     try:
         rows = pl.read_csv(path, infer_schema=False, truncate_ragged_lines=True)
     except pl.exceptions.NoDataError as error:
-        raise DataError(f"label file {path} is empty; it needs the columns ID,Label and a row per image and label") from error
+        raise DataError(
+            f"label file {path} is empty; it needs the columns ID,Label and a row per image and label"
+        ) from error
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"label file {path} is not a CSV file: {' '.join(str(error).split())[:200]}") from error
     for column in ("ID", "Label"):
         if column not in rows.columns:
-            raise DataError(f"label file {path} has no column {column} (it has {', '.join(rows.columns)}); it needs ID,Label")
+            raise DataError(
+                f"label file {path} has no column {column} (it has {', '.join(rows.columns)}); it needs ID,Label"
+            )
     if rows.is_empty():
         raise DataError(f"label file {path} has a header but no rows")
 
     parts = rows.select(
         pl.col("ID").str.extract_groups(_LONG_ID).struct.rename_fields([IMAGE_ID, "label"]).alias("parts"),
-        pl.col("Label").str.strip_chars().replace_strict({"0": 0, "1": 1}, default=None, return_dtype=pl.UInt8).alias("value"),
-        pl.col("ID"), pl.col("Label"),
+        pl.col("Label")
+        .str.strip_chars()
+        .replace_strict({"0": 0, "1": 1}, default=None, return_dtype=pl.UInt8)
+        .alias("value"),
+        pl.col("ID"),
+        pl.col("Label"),
         pl.int_range(1, pl.len() + 1).alias("row"),
     ).unnest("parts")
-    _refuse(parts.filter(pl.col(IMAGE_ID).is_null()), path, "ID", "must look like ID_<hex>_<label>, label one of " + ", ".join(LABELS))
+    _refuse(
+        parts.filter(pl.col(IMAGE_ID).is_null()),
+        path,
+        "ID",
+        "must look like ID_<hex>_<label>, label one of " + ", ".join(LABELS),
+    )
     _refuse(parts.filter(pl.col("value").is_null()), path, "Label", "must be 0 or 1")
 
     unique = parts.unique([IMAGE_ID, "label", "value"], keep="first", maintain_order=True)
@@ -75,7 +88,11 @@ def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
         raise DataError(
             f"label file {path}, row {worst['row']}: {worst['ID']} is 0 in one row and 1 in another; keep the right one"
         )
-    wide = unique.pivot(on="label", on_columns=list(LABELS), index=IMAGE_ID, values="value").select(IMAGE_ID, *LABELS).sort(IMAGE_ID)
+    wide = (
+        unique.pivot(on="label", on_columns=list(LABELS), index=IMAGE_ID, values="value")
+        .select(IMAGE_ID, *LABELS)
+        .sort(IMAGE_ID)
+    )
     incomplete = wide.filter(pl.any_horizontal(pl.col(LABELS).is_null()))
     if not incomplete.is_empty():
         image = incomplete.row(0, named=True)
@@ -98,7 +115,7 @@ def read_table(path: Path) -> "pl.DataFrame":
 
     if not path.is_file():
         raise DataError(f"{path} does not exist; run the step that writes it (`ich run` does all that are needed)")
-    table = pl.read_csv(path, schema_overrides={IMAGE_ID: pl.String} | {label: pl.UInt8 for label in LABELS})
+    table = pl.read_csv(path, schema_overrides={IMAGE_ID: pl.String} | dict.fromkeys(LABELS, pl.UInt8))
     lacking = [column for column in (IMAGE_ID, *LABELS) if column not in table.columns]
     if lacking:
         raise DataError(f"{path} lacks the column {lacking[0]}; delete it and run the step that writes it again")

@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ich.config import Experiment
 from ich.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -142,10 +145,33 @@ def atomic(path: Path) -> Iterator[Path]:
         raise
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically; its folder must exist. Cheaper than `atomic`, for files by the thousand."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, table: "pl.DataFrame") -> None:
+    """Write a table atomically as CSV."""
+    with atomic(path) as temporary:
+        table.write_csv(temporary)
+
+
+def write_parquet(path: Path, table: "pl.DataFrame") -> None:
+    """Write a table atomically as Parquet."""
+    with atomic(path) as temporary:
+        table.write_parquet(temporary)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -162,7 +188,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; run the step that writes it (`ich run` does all that are needed)") from error
+        raise DataError(
+            f"{path} does not exist; run the step that writes it (`ich run` does all that are needed)"
+        ) from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path} is not valid JSON ({error}); delete it and run its step again") from error
 

@@ -1,0 +1,265 @@
+"""The command line. Every step is a command over the same config file; any key can be overridden: --split.unit slice.
+
+Heavy modules are imported by the command that needs them, so that `ich --help` is instant.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from ich import __version__
+from ich.config import Experiment, StepName, load
+from ich.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, IchError
+
+app = App(
+    name="ich",
+    help="Train, evaluate and run a detector of intracranial haemorrhage on head CT. Research use only; not a medical "
+    "device.",
+    version=__version__,
+    help_format="plaintext",
+    result_action="return_value",
+)
+messages = Console(stderr=True, soft_wrap=True, highlight=False)
+
+ConfigPath = Annotated[Path, Parameter(name=["--config", "-c"], help="YAML file that describes the experiment.")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON on standard output.")]
+Overrides = Annotated[
+    str,
+    Parameter(
+        show=False, allow_leading_hyphen=True, help="--key.of.config value: replaces a value of the config file."
+    ),
+]
+
+
+@app.command
+def phantom(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+    """Make synthetic head CT in the competition's layout: DICOM files and a label CSV."""
+    return _one_step("phantom", config, overrides, json)
+
+
+@app.command
+def index(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+    """Read the headers of all DICOM files: patients, studies, series, positions."""
+    return _one_step("index", config, overrides, json)
+
+
+@app.command
+def sample(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+    """Step 1: choose slices from the label CSV."""
+    return _one_step("sample", config, overrides, json)
+
+
+@app.command
+def copy(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+    """Step 2: copy or link the chosen DICOM files, verified; missing ones are listed."""
+    return _one_step("copy", config, overrides, json)
+
+
+@app.command
+def preprocess(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+    """Step 3: DICOM to RGB PNG through three windows; every slice is accounted for in slices.parquet."""
+    return _one_step("preprocess", config, overrides, json)
+
+
+@app.command
+def split(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+    """Step 4: training, validation and test, by patient."""
+    return _one_step("split", config, overrides, json)
+
+
+@app.command
+def augment(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+    """Step 5: add changed copies of minority-class training images."""
+    return _one_step("augment", config, overrides, json)
+
+
+@app.command
+def train(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+    """Step 6: train the networks."""
+    return _one_step("train", config, overrides, json)
+
+
+@app.command
+def evaluate(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+    """Metrics, figures and a report on validation and test data."""
+    return _one_step("evaluate", config, overrides, json)
+
+
+@app.command
+def run(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+    """Do all steps of the config in order; those that are up to date are skipped."""
+    from ich.stages import is_up_to_date, run_step
+    from ich.terminal import print_outcome
+
+    experiment = _load(config, overrides)
+    results: dict[str, Any] = {}
+    incomplete = False
+    for name in experiment.steps:
+        record = is_up_to_date(name, experiment)
+        if record is not None:
+            messages.print(f"{name}: up to date")
+            results[name] = record["counts"]
+            incomplete |= record["incomplete"]
+            continue
+        outcome = run_step(name, experiment)
+        print_outcome(messages, name, outcome)
+        results[name] = outcome.counts
+        incomplete |= outcome.incomplete
+    if json:
+        _print_json(results)
+    return EXIT_INCOMPLETE if incomplete else EXIT_DONE
+
+
+@app.command
+def predict(
+    inputs: Annotated[list[Path], Parameter(help="DICOM files, or folders of them.", consume_multiple=True)],
+    *,
+    model: Annotated[Path, Parameter(help="A trained model: cascade_final.keras, with its .json card beside it.")],
+    json: AsJson = False,
+    output: Annotated[Path | None, Parameter(help="Write the probabilities to this CSV file too.")] = None,
+) -> int:
+    """Probabilities of haemorrhage for every slice, in order along each series. Not for clinical use."""
+    from ich.predict import predict as predict_files
+    from ich.terminal import print_predictions
+
+    result = predict_files(inputs, model)
+    if output is not None:
+        result.write_csv(output)
+    if json:
+        _print_json(result.as_json())
+    else:
+        print_predictions(Console(), result)
+    return EXIT_INCOMPLETE if result.unreadable else EXIT_DONE
+
+
+@app.command
+def info(
+    *overrides: Overrides,
+    config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
+    json: AsJson = False,
+) -> int:
+    """Versions, devices, memory, and disk space against what a config needs."""
+    from ich.info import collect
+    from ich.terminal import print_info
+
+    facts = collect(_load(config, overrides) if config else None)
+    if json:
+        _print_json(facts)
+    else:
+        print_info(Console(), facts)
+    return EXIT_DONE
+
+
+@app.command(name="config")
+def show_config(
+    *overrides: Overrides,
+    config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
+    explain: Annotated[bool, Parameter(negative="", help="List every key with its default and meaning.")] = False,
+) -> int:
+    """Print the resolved config, or with --explain every key there is."""
+    from ich.terminal import print_config_keys
+
+    if explain or config is None:
+        print_config_keys(Console())
+        return EXIT_DONE
+    import yaml
+
+    print(yaml.safe_dump(_load(config, overrides).model_dump(mode="json", by_alias=True), sort_keys=False), end="")
+    return EXIT_DONE
+
+
+def main() -> None:
+    """Entry point: run a command and turn what happens into an exit code, without a traceback."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command line and return its exit code (errors.py lists them)."""
+    try:
+        with _terminate_as_interrupt():
+            result = app(arguments, exit_on_error=False, print_error=False)
+        return result if isinstance(result, int) else EXIT_DONE
+    except cyclopts.CycloptsError as error:
+        messages.print(f"ich: {' '.join(str(error).split())} (`ich --help` lists the commands)", style="red")
+        return EXIT_USAGE
+    except IchError as error:
+        messages.print(f"ich: {error}", style="red", markup=False)
+        return error.exit_code
+    except KeyboardInterrupt:
+        messages.print("ich: interrupted; run the same command again to continue", style="red")
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        messages.print(f"ich: {_explain(error)}", style="red", markup=False)
+        return EXIT_FAILED
+
+
+def _one_step(name: StepName, config: Path, overrides: tuple[str, ...], as_json: bool) -> int:
+    from ich.stages import run_step
+    from ich.terminal import print_outcome
+
+    outcome = run_step(name, _load(config, overrides))
+    print_outcome(messages, name, outcome)
+    if as_json:
+        _print_json(outcome.counts)
+    return EXIT_INCOMPLETE if outcome.incomplete else EXIT_DONE
+
+
+def _load(config: Path, overrides: tuple[str, ...]) -> Experiment:
+    return load(config, parse_overrides(overrides))
+
+
+def parse_overrides(tokens: tuple[str, ...]) -> dict[str, str]:
+    """`--key.of.config value` or `--key.of.config=value` -> {"key.of.config": "value"}.
+
+    Raises:
+        ConfigError: a token is not a key, or a key has no value.
+    """
+    result, rest = {}, list(tokens)
+    while rest:
+        token = rest.pop(0)
+        if not token.startswith("--"):
+            raise ConfigError(f"{token!r} is not an option; overrides look like --split.unit slice")
+        key, equals, value = token[2:].partition("=")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ConfigError(f"--{key} has no value; write --{key} VALUE")
+            value = rest.pop(0)
+        result[key.replace("-", "_")] = value
+    return result
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM (a batch system's stop) ends a command as Ctrl-C does: tidily."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _explain(error: OSError) -> str:
+    where = error.filename or "the workspace"
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full while writing {where}; free space (`ich info -c CONFIG` tells how much) and run again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission to write {where}; choose another --workspace"
+    return f"{where}: {os.strerror(error.errno) if error.errno else error}"
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2, default=str))

@@ -1,0 +1,1 @@
+"""Reading CT slices from DICOM files and ordering them into series."""

@@ -1,0 +1,155 @@
+"""Probabilities for DICOM files: read, window, run the detector, in order along each series."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ich.detector import Detector, load_detector
+from ich.dicom.read import CtSlice, SliceHeader, read_slice
+from ich.dicom.series import order_series
+from ich.errors import DataError, UnreadableSlice
+from ich.labels import LABELS
+from ich.progress import progress_bar
+from ich.windows import rgb_from_hu
+from ich.workspace import write_csv
+
+_AT_ONCE = 512  # slices held in memory: 100 MB at 256 pixels
+
+
+@dataclass(frozen=True)
+class SeriesPredictions:
+    """What `predict` found.
+
+    Attributes:
+        rows: one a slice, series by series, each in order along its normal: file, series, slice_index, position_mm,
+            slice_spacing_mm, repairs, gated_in (whether stage 2 saw it), and the probability of each label.
+        unreadable: path and reason of every file that gave no slice.
+    """
+
+    rows: list[dict[str, Any]]
+    unreadable: list[tuple[str, str]]
+
+    def by_series(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """Series and its rows."""
+        for series, rows in groupby(self.rows, key=lambda row: row["series"]):
+            yield str(series), list(rows)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`: rows as they are, and the unreadable files."""
+        return {
+            "research_use_only": True,
+            "slices": self.rows,
+            "unreadable": [{"file": path, "reason": reason} for path, reason in self.unreadable],
+        }
+
+    def write_csv(self, path: Path) -> None:
+        """One line a slice; repairs are joined with spaces."""
+        table = pl.DataFrame(
+            [row | {"repairs": " ".join(row["repairs"])} for row in self.rows], infer_schema_length=None
+        )
+        write_csv(path, table)
+
+
+def predict(inputs: Iterable[Path], model: Path) -> SeriesPredictions:
+    """Predict every slice of the given files and folders.
+
+    Args:
+        inputs: DICOM files, or folders that are searched for `.dcm` files and files without a suffix.
+        model: a `.keras` file with its card beside it.
+
+    Raises:
+        DataError: an input does not exist, nothing in them is a readable CT slice, or the model cannot be loaded.
+    """
+    paths = find_files(inputs)
+    detector = load_detector(model)
+    rows, headers, unreadable = [], [], []
+    with progress_bar("predict", total=len(paths)) as advance:
+        for start in range(0, len(paths), _AT_ONCE):
+            group = paths[start : start + _AT_ONCE]
+            slices, failures = _read(group)
+            unreadable += failures
+            rows += _predict_slices(detector, slices)
+            headers += [ct.header for _, ct in slices]
+            advance(len(group))
+    if not rows:
+        first = f"; {unreadable[0][0]}: {unreadable[0][1]}" if unreadable else ""
+        raise DataError(f"no readable CT slice among {len(paths)} files{first}")
+    return SeriesPredictions(_in_order(rows, headers), unreadable)
+
+
+def find_files(inputs: Iterable[Path]) -> list[Path]:
+    """Files as given; folders searched, in sorted order. A path that is named twice counts once.
+
+    Raises:
+        DataError: an input does not exist, or there is no file in any of them.
+    """
+    found: dict[Path, None] = {}
+    for path in inputs:
+        if not path.exists():
+            raise DataError(f"{path} does not exist; give DICOM files or folders of them")
+        candidates = [path] if path.is_file() else sorted(path.rglob("*"))
+        for file in candidates:
+            if file == path or (
+                file.is_file() and file.suffix.lower() in (".dcm", "") and not file.name.startswith(".")
+            ):
+                found[file] = None
+    if not found:
+        raise DataError("no .dcm files (nor files without a suffix) in the given folders")
+    return list(found)
+
+
+def _read(paths: list[Path]) -> tuple[list[tuple[Path, CtSlice]], list[tuple[str, str]]]:
+    slices, failures = [], []
+    for path in paths:
+        try:
+            slices.append((path, read_slice(path)))
+        except UnreadableSlice as error:
+            failures.append((str(path), str(error)))
+    return slices, failures
+
+
+def _predict_slices(detector: Detector, slices: list[tuple[Path, CtSlice]]) -> list[dict[str, Any]]:
+    if not slices:
+        return []
+    card = detector.card
+    images = np.stack([rgb_from_hu(ct.hu, card.windows, card.size, card.aspect) for _, ct in slices])
+    predictions = detector.predict(images)
+    return [
+        {
+            "file": str(path),
+            "series": ct.header.series or "unknown",
+            "repairs": list(ct.hounsfield.repairs),
+            "gated_in": bool(gated_in),
+            **{label: float(value) for label, value in zip(LABELS, probabilities, strict=True)},
+        }
+        for (path, ct), probabilities, gated_in in zip(
+            slices, predictions.probabilities, predictions.gated_in, strict=True
+        )
+    ]
+
+
+def _in_order(rows: list[dict[str, Any]], headers: list[SliceHeader]) -> list[dict[str, Any]]:
+    """Series in the order met, slices along the normal."""
+    members: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        members.setdefault(row["series"], []).append(number)
+    ordered = []
+    for numbers in members.values():
+        series = order_series([headers[number] for number in numbers])
+        for index, (number, position) in enumerate(zip(series.order, series.positions_mm, strict=True)):
+            place = {
+                "slice_index": index,
+                "position_mm": _known(position),
+                "slice_spacing_mm": _known(series.slice_spacing_mm),
+            }
+            ordered.append(rows[numbers[number]] | place)
+    return ordered
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 4)

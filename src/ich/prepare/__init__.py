@@ -1,0 +1,1 @@
+"""Preparation: one file a step, named like its command."""

@@ -1,0 +1,127 @@
+"""Work through many files in chunks, on all cores, so that a run that was cut off continues where it was.
+
+A chunk is a fixed slice of a sorted list. Its result is one Parquet file, written under a temporary name and renamed,
+whose name holds a hash of what went in: an old part is believed only if inputs and settings are the same. Any number
+of workers gives the same parts.
+"""
+
+import functools
+import hashlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import polars as pl
+
+from ich.errors import IchError
+from ich.progress import progress_bar
+from ich.workspace import write_parquet
+
+Item = TypeVar("Item")
+CHUNK = 256  # files: a few seconds of work, the most that a cut-off run does again
+
+
+class SourceFile(NamedTuple):
+    """A DICOM file that a step is asked for; size and time tell whether it changed; size -1: there is none."""
+
+    image_id: str
+    path: str
+    size: int
+    modified_ns: int
+
+
+def source_files(image_ids: Sequence[str], folder: Path) -> list[SourceFile]:
+    """Look up `<folder>/<ImageID>.dcm` for every id, in the order given."""
+    files = []
+    for image_id in image_ids:
+        path = folder / f"{image_id}.dcm"
+        try:
+            status = path.stat()
+            files.append(SourceFile(image_id, str(path), status.st_size, status.st_mtime_ns))
+        except OSError:
+            files.append(SourceFile(image_id, str(path), -1, 0))
+    return files
+
+
+def run_in_chunks(
+    title: str,
+    items: Sequence[Item],
+    work: Callable[[Sequence[Item]], pl.DataFrame],
+    *,
+    folder: Path,
+    settings: str,
+    workers: int,
+    intact: Callable[[pl.DataFrame], bool] = lambda part: True,
+) -> pl.DataFrame:
+    """Do `work` on every chunk that is not done yet, and return the rows of all chunks in order.
+
+    Args:
+        title: shown beside the progress bar.
+        items: what to work on, in a fixed order.
+        work: a picklable function from a chunk to its rows; it runs in other processes.
+        folder: where the parts are kept; parts that this call did not ask for are removed.
+        settings: text of everything else that the result depends on.
+        workers: processes; 0 is one a core, 1 works in this process.
+        intact: whether what an old part speaks of is still there; if not, its chunk is done again.
+
+    Raises:
+        IchError: a worker process died.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    parts = [folder / f"{number:06d}-{_key(chunk, settings)}.parquet" for number, chunk in enumerate(chunks)]
+    todo = [
+        (chunk, part)
+        for chunk, part in zip(chunks, parts, strict=True)
+        if not part.exists() or not intact(pl.read_parquet(part))
+    ]
+    with progress_bar(title, total=len(items), done=len(items) - sum(len(chunk) for chunk, _ in todo)) as advance:
+        _run(functools.partial(_do, work), todo, min(workers or os.cpu_count() or 1, len(todo)), advance)
+    for stale in set(folder.glob("*.parquet")) - set(parts):
+        stale.unlink()
+    return pl.concat([pl.read_parquet(part) for part in parts]) if parts else work([])
+
+
+def _key(chunk: Sequence[Item], settings: str) -> str:
+    return hashlib.sha256(f"{settings}\n{list(chunk)!r}".encode()).hexdigest()[:16]
+
+
+def _do(work: Callable[[Sequence[Item]], pl.DataFrame], chunk: Sequence[Item], part: Path) -> int:
+    write_parquet(part, work(chunk))
+    return len(chunk)
+
+
+def _run(
+    do: Callable[[Sequence[Item], Path], int],
+    todo: list[tuple[Sequence[Item], Path]],
+    workers: int,
+    advance: Callable[[int], None],
+) -> None:
+    if workers <= 1:
+        for chunk, part in todo:
+            advance(do(chunk, part))
+        return
+    # Spawned, not forked: polars and OpenCV hold threads, and a forked lock is never released.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
+    try:
+        futures: list[Future[int]] = [pool.submit(do, chunk, part) for chunk, part in todo]
+        for future in as_completed(futures):
+            advance(future.result())
+    except BrokenProcessPool as error:
+        raise IchError("a worker process died (out of memory?); run again to continue, with fewer workers") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Ctrl-C is the parent's business; a worker that stopped in the middle would only print a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import cv2
+
+    cv2.setNumThreads(1)

@@ -1,0 +1,89 @@
+"""The ledger: one row for every slice that a step was asked for, whatever became of it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from ich.dicom.read import SliceHeader
+from ich.dicom.series import order_positions
+from ich.labels import IMAGE_ID
+
+Status = Literal["ok", "repaired", "quarantined", "missing"]
+STATUSES: tuple[Status, ...] = ("ok", "repaired", "quarantined", "missing")
+
+_STATUS = {IMAGE_ID: pl.String, "path": pl.String, "size": pl.Int64, "status": pl.String, "reason": pl.String}
+_HEADER = {
+    "patient": pl.String,
+    "study": pl.String,
+    "series": pl.String,
+    "instance": pl.String,
+    "position_mm": pl.Float64,
+    "tilt_degrees": pl.Float64,
+    "row_spacing_mm": pl.Float64,
+    "column_spacing_mm": pl.Float64,
+    "rows": pl.Int32,
+    "columns": pl.Int32,
+    "bits_allocated": pl.Int32,
+    "bits_stored": pl.Int32,
+    "signed": pl.Boolean,
+    "slope": pl.Float64,
+    "intercept": pl.Float64,
+    "photometric": pl.String,
+    "transfer_syntax": pl.String,
+    "modality": pl.String,
+    "manufacturer": pl.String,
+}
+_PIXELS = {
+    "repairs": pl.List(pl.String),
+    "hu_min": pl.Int32,
+    "hu_max": pl.Int32,
+    "padding": pl.Float32,  # share of pixels below -1024 HU
+    "hu_sha256": pl.String,
+    "png_sha256": pl.String,
+}
+INDEX_SCHEMA: Mapping[str, Any] = _STATUS | _HEADER
+SLICES_SCHEMA: Mapping[str, Any] = _STATUS | _HEADER | _PIXELS
+
+
+def header_row(header: SliceHeader) -> dict[str, Any]:
+    """The ledger's columns that a header fills."""
+    from ich.dicom.series import tilt_degrees
+
+    row = {name: value for name, value in asdict(header).items() if name in _HEADER}
+    spacing = header.pixel_spacing or (None, None)
+    tilt = tilt_degrees(header.normal)
+    return row | {
+        "position_mm": header.position_mm,
+        "tilt_degrees": None if np.isnan(tilt) else tilt,
+        "row_spacing_mm": spacing[0],
+        "column_spacing_mm": spacing[1],
+    }
+
+
+def add_series_order(table: pl.DataFrame) -> pl.DataFrame:
+    """Add `slice_index` (0 is the lowest position of its series) and the series' `slice_spacing_mm`.
+
+    Rows of one series must stand together in a fixed order (sorted by ImageID): ties are broken by it. Rows without
+    a series or a position get nulls.
+    """
+    numbered = table.with_row_index("_row")
+    index = np.full(len(table), -1, np.int32)
+    spacing = np.full(len(table), np.nan)
+    located = numbered.filter(pl.col("series").is_not_null() & pl.col("position_mm").is_not_null())
+    for group in located.partition_by("series", maintain_order=True):
+        rows = group["_row"].to_numpy()
+        order = order_positions(group["position_mm"].to_numpy())
+        index[rows[list(order.order)]] = np.arange(len(rows))
+        spacing[rows] = order.slice_spacing_mm
+    return table.with_columns(
+        pl.Series("slice_index", index).replace(-1, None), pl.Series("slice_spacing_mm", spacing).fill_nan(None)
+    )
+
+
+def status_counts(table: pl.DataFrame) -> dict[str, int]:
+    """Rows of each status; they add up to the rows of the table."""
+    found = dict(table.group_by("status").len().iter_rows())
+    return {status: found.get(status, 0) for status in STATUSES}

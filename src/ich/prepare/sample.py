@@ -1,0 +1,56 @@
+"""Step 1, sample: choose slices, so many positives of each label and so many negatives."""
+
+import numpy as np
+import polars as pl
+
+from ich.config import Experiment
+from ich.labels import IMAGE_ID, LABELS, counts, read_long_labels
+from ich.prepare.split import read_assignment
+from ich.workspace import Outcome, Workspace, write_csv
+
+
+def sample(config: Experiment) -> Outcome:
+    """Write the table of chosen slices: ImageID and six labels, sorted by ImageID.
+
+    With `sample.scope: train` only training slices are sampled and every validation and test slice is kept; with
+    `all` the draw is the notebooks', id for id.
+
+    Raises:
+        DataError: the label file is missing or wrong.
+    """
+    workspace = Workspace(config)
+    labels, duplicates = read_long_labels(workspace.label_csv)
+    pool, kept = labels, labels.clear()
+    if config.sample.scope == "train":
+        assignment = read_assignment(workspace)
+        in_split = labels.join(assignment, on=IMAGE_ID, how="inner", maintain_order="left")
+        pool = in_split.filter(pl.col("split") == "train").drop("split")
+        kept = in_split.filter(pl.col("split") != "train").drop("split")
+    drawn = draw(pool, config.sample.per_label, config.sample.negatives, config.seed)
+    chosen = pl.concat([drawn, kept]).sort(IMAGE_ID)
+    write_csv(workspace.sampled, chosen)
+    return Outcome(
+        counts={"labelled": len(labels), "duplicated label rows": duplicates, "sampled": len(chosen), **counts(chosen)},
+        outputs=[workspace.sampled],
+    )
+
+
+def draw(table: pl.DataFrame, per_label: int, negatives: int, seed: int) -> pl.DataFrame:
+    """Draw positives of each label and negatives, without replacement; the union keeps the order of the table.
+
+    The draw is that of pandas' `DataFrame.sample(n, random_state=seed)` on the rows of each label: a permutation by
+    numpy's legacy RandomState, started anew for each label.
+
+    Args:
+        table: ImageID and six labels, sorted by ImageID.
+        per_label: positives of each label, or 0 for all.
+        negatives: slices with any = 0, or 0 for all.
+        seed: of the draw.
+    """
+    chosen = np.zeros(len(table), bool)
+    groups = [(table[label].to_numpy() == 1, per_label) for label in LABELS]
+    for members, wanted in [*groups, (table["any"].to_numpy() == 0, negatives)]:
+        rows = np.flatnonzero(members)
+        size = min(wanted or len(rows), len(rows))
+        chosen[rows[np.random.RandomState(seed).choice(len(rows), size, replace=False)] if size else []] = True
+    return table.filter(pl.Series(chosen))

@@ -1,0 +1,140 @@
+"""The steps: which there are, what each depends on, and whether its last result still stands."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ich import __version__
+from ich.config import Experiment, StepName
+from ich.workspace import Outcome, Workspace, fingerprint, provenance, read_json, write_json
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the pipeline.
+
+    Attributes:
+        run: the stage function; what it needs is imported when it is called.
+        sections: parts of the config that its result depends on.
+        reads_input: whether it reads the user's label file.
+    """
+
+    run: Callable[[Experiment], Outcome]
+    sections: tuple[str, ...]
+    reads_input: bool = False
+
+
+def _phantom(config: Experiment) -> Outcome:
+    from ich.phantom.dataset import phantom
+
+    return phantom(config)
+
+
+def _index(config: Experiment) -> Outcome:
+    from ich.prepare.index import index
+
+    return index(config)
+
+
+def _sample(config: Experiment) -> Outcome:
+    from ich.prepare.sample import sample
+
+    return sample(config)
+
+
+def _copy(config: Experiment) -> Outcome:
+    from ich.prepare.copy import copy
+
+    return copy(config)
+
+
+def _preprocess(config: Experiment) -> Outcome:
+    from ich.prepare.preprocess import preprocess
+
+    return preprocess(config)
+
+
+def _split(config: Experiment) -> Outcome:
+    from ich.prepare.split import split
+
+    return split(config)
+
+
+def _augment(config: Experiment) -> Outcome:
+    from ich.prepare.augment import augment
+
+    return augment(config)
+
+
+def _train(config: Experiment) -> Outcome:
+    from ich.training.fit import train
+
+    return train(config)
+
+
+def _evaluate(config: Experiment) -> Outcome:
+    from ich.evaluation.evaluate import evaluate
+
+    return evaluate(config)
+
+
+STEPS: dict[StepName, Step] = {
+    "phantom": Step(_phantom, ("phantom", "seed")),
+    "index": Step(_index, ("data",), reads_input=True),
+    "sample": Step(_sample, ("data", "sample", "seed"), reads_input=True),
+    "copy": Step(_copy, ("copy",)),
+    "preprocess": Step(_preprocess, ("preprocess",)),
+    "split": Step(_split, ("split", "seed"), reads_input=True),
+    "augment": Step(_augment, ("augment", "seed")),
+    "train": Step(_train, ("name", "train", "seed")),
+    "evaluate": Step(_evaluate, ("name", "evaluate", "seed")),
+}
+
+
+def run_step(name: StepName, config: Experiment) -> Outcome:
+    """Run one step and record what it did; the record of an earlier run is gone as soon as this one starts."""
+    workspace = Workspace(config)
+    record = workspace.records / f"{name}.json"
+    record.unlink(missing_ok=True)
+    outcome = STEPS[name].run(config)
+    write_json(record, {
+        "step": name, "key": _key(name, config), **provenance(), "inputs": _inputs(name, workspace),
+        "counts": outcome.counts, "notes": outcome.notes, "incomplete": outcome.incomplete,
+        "outputs": [str(path) for path in outcome.outputs],
+        "config": config.model_dump(mode="json", by_alias=True),
+    })  # fmt: skip
+    return outcome
+
+
+def is_up_to_date(name: StepName, config: Experiment) -> dict[str, Any] | None:
+    """The record of the step's last run if nothing that it depends on has changed since and its outputs are there."""
+    workspace = Workspace(config)
+    record = workspace.records / f"{name}.json"
+    if not record.exists():
+        return None
+    content: dict[str, Any] = read_json(record)
+    stands = (
+        content["key"] == _key(name, config)
+        and content["inputs"] == _inputs(name, workspace)
+        and all((workspace.root / path).exists() for path in content["outputs"])
+    )
+    return content if stands else None
+
+
+def _key(name: StepName, config: Experiment) -> str:
+    """Hash of the settings of the step and of every step before it: a change anywhere upstream changes it."""
+    dump = config.model_dump(mode="json", by_alias=True)
+    dump["preprocess"].pop("workers")  # the number of workers changes no byte
+    position = config.steps.index(name) if name in config.steps else len(config.steps)
+    chain = [*config.steps[:position], name]
+    settings = [(step, {section: dump[section] for section in STEPS[step].sections}) for step in chain]
+    content = json.dumps([__version__, dump["names"], settings], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _inputs(name: StepName, workspace: Workspace) -> dict[str, str]:
+    if not STEPS[name].reads_input or not workspace.label_csv.is_file():
+        return {}
+    return {str(workspace.label_csv): fingerprint(workspace.label_csv)}

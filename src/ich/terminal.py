@@ -1,0 +1,83 @@
+"""What commands print for people."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from ich.config import Experiment
+from ich.labels import LABELS
+from ich.workspace import Outcome
+
+if TYPE_CHECKING:
+    from ich.predict import SeriesPredictions
+
+
+def print_outcome(console: Console, step: str, outcome: Outcome) -> None:
+    """One line of counts for a step, its tables, and what was left out."""
+    plain = {name: value for name, value in outcome.counts.items() if not isinstance(value, Mapping | list)}
+    line = ", ".join(
+        f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in plain.items()
+    )
+    console.print(f"[bold]{step}[/bold]: {line}")
+    if "splits" in outcome.counts:
+        console.print(split_table(outcome.counts["splits"]))
+    for note in outcome.notes:
+        console.print(f"  {note}", style="yellow", markup=False)
+
+
+def split_table(splits: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Units, slices, and positives with prevalence of every label, a row a split."""
+    table = Table("split", box=None, padding=(0, 1))
+    for column in ("units", "slices", *LABELS):
+        table.add_column(column, justify="right")
+    for name, part in splits.items():
+        cells = [f"{part['counts'][label]:,} ({part['prevalence'][label] or 0:.1%})" for label in LABELS]
+        table.add_row(name, f"{part['units']:,}", f"{part['slices']:,}", *cells)
+    return table
+
+
+def print_predictions(console: Console, result: "SeriesPredictions") -> None:
+    """Probabilities of every slice, series by series, and what could not be read."""
+    for name, rows in result.by_series():
+        table = Table(title=f"series {name}", box=None, padding=(0, 1), title_justify="left")
+        table.add_column("slice")
+        for column in ("position mm", *LABELS):
+            table.add_column(column, justify="right")
+        for row in rows:
+            position = "" if row["position_mm"] is None else f"{row['position_mm']:.1f}"
+            table.add_row(row["file"], position, *(f"{row[label]:.3f}" for label in LABELS))
+        console.print(table)
+    for path, reason in result.unreadable:
+        console.print(f"not read: {path}: {reason}", style="yellow", markup=False, soft_wrap=True)
+    console.print("Research use only; not a medical device.", style="dim")
+
+
+def print_info(console: Console, facts: Mapping[str, Any]) -> None:
+    """Two columns of facts."""
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    for name, value in facts.items():
+        text = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else str(value)
+        table.add_row(name, text)
+    console.print(table)
+
+
+def print_config_keys(console: Console) -> None:
+    """Every config key with its default and meaning."""
+    table = Table("key", "default", "meaning", box=None, padding=(0, 1))
+    for key, default, meaning in config_keys():
+        table.add_row(key, default, meaning)
+    console.print(table)
+
+
+def config_keys(model: type[BaseModel] = Experiment, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """(dotted key, default, meaning) of every value in the config, in the order of the schema."""
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from config_keys(field.annotation, f"{key}.")
+        else:
+            default = "(required)" if field.is_required() else str(field.default)
+            yield key, default, field.description or ""

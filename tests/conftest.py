@@ -1,0 +1,119 @@
+"""Shared fixtures: hand-made DICOM slices, small experiments, and where real data is."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from ich.config import Experiment, validate
+from ich.labels import LABELS
+
+
+def make_slice(path: Path, stored_values: NDArray[np.integer], **tags: Any) -> Path:
+    """Write one CT slice with RSNA-like headers; a tag given as None is left out."""
+    dataset = pydicom.Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    signed = np.issubdtype(stored_values.dtype, np.signedinteger)
+    defaults = {
+        "Modality": "CT",
+        "PatientID": "ID_00000001",
+        "StudyInstanceUID": "ID_0000000001",
+        "SeriesInstanceUID": "ID_0000000002",
+        "SOPInstanceUID": path.stem,
+        "ImagePositionPatient": [-125.0, -125.0, 0.0],
+        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+        "PixelSpacing": [0.488, 0.488],
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "Rows": stored_values.shape[0],
+        "Columns": stored_values.shape[1],
+        "BitsAllocated": 16,
+        "BitsStored": 16 if signed else 12,
+        "HighBit": 15 if signed else 11,
+        "PixelRepresentation": int(signed),
+        "RescaleSlope": 1,
+        "RescaleIntercept": -1024,
+        "PixelData": stored_values.astype("<i2" if signed else "<u2").tobytes(),
+    }
+    for keyword, value in (defaults | tags).items():
+        if value is not None:
+            setattr(dataset, keyword, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def make_labels(
+    path: Path, labels: dict[str, dict[str, int]], order: tuple[str, ...] = (*LABELS[1:], LABELS[0])
+) -> Path:
+    """Write a long label CSV; labels that are not given are 0, and `any` is their OR."""
+    lines = ["ID,Label"]
+    for image_id, positives in labels.items():
+        values = dict.fromkeys(LABELS, 0) | positives
+        values["any"] = max(values.values())
+        lines += [f"{image_id}_{label},{values[label]}" for label in order]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def dicom_slice(tmp_path: Path) -> Callable[..., Path]:
+    """Write a slice under a name in the test's folder: dicom_slice("ID_1", stored_values, **tags)."""
+    return lambda name, stored_values, **tags: make_slice(tmp_path / f"{name}.dcm", stored_values, **tags)
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Callable[..., Experiment]:
+    """A config whose input and workspace are in the test's folder: experiment(split={"unit": "slice"}, ...)."""
+
+    def build(**sections: Any) -> Experiment:
+        tree = {
+            "workspace": str(tmp_path / "workspace"),
+            "data": {"labels": str(tmp_path / "labels.csv"), "dicom": str(tmp_path / "dicom")},
+            "preprocess": {"size": 64, "workers": 1},
+        }
+        return validate(tree | sections, "test")
+
+    return build
+
+
+@pytest.fixture
+def small_dataset(tmp_path: Path) -> list[str]:
+    """Twelve patients with four slices each, in RSNA layout: labels.csv and dicom/. Returns the image ids, sorted."""
+    ids, labels = [], {}
+    rng = np.random.default_rng(0)
+    for patient in range(12):
+        for place in range(4):
+            image_id = f"ID_{patient:04x}{place:05x}"
+            stored_values = rng.integers(900, 1100, (64, 64)).astype(np.int16)
+            make_slice(
+                tmp_path / "dicom" / f"{image_id}.dcm", stored_values, PatientID=f"ID_{patient:08x}",
+                SeriesInstanceUID=f"ID_{patient:010x}", ImagePositionPatient=[0, 0, 5.0 * place],
+            )  # fmt: skip
+            ids.append(image_id)
+            labels[image_id] = {
+                "subdural": int(patient % 2 and place > 1),
+                "epidural": int(patient in (2, 4, 6) and place > 2),
+            }
+    make_labels(tmp_path / "labels.csv", labels)
+    return ids
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """Folder of real CT slices, named by ICH_REALDATA."""
+    folder = os.environ.get("ICH_REALDATA")
+    if not folder:
+        pytest.skip("ICH_REALDATA is not set: real CT slices are not at hand")
+    return Path(folder)

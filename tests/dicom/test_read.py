@@ -1,0 +1,96 @@
+import warnings
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from ich.dicom.read import read_header, read_slice
+from ich.errors import UnreadableSlice
+
+AIR_AND_BRAIN = np.where(np.add.outer(np.arange(32), np.arange(32)) % 7 < 3, 24, 1064)
+
+
+def test_hu_and_header(dicom_slice):
+    ct = read_slice(dicom_slice("ID_0a", AIR_AND_BRAIN.astype(np.int16)))
+    np.testing.assert_array_equal(ct.hu, AIR_AND_BRAIN - 1024)
+    assert ct.header.patient == "ID_00000001"
+    assert ct.header.position_mm == 0
+    assert ct.header.pixel_spacing == (0.488, 0.488)
+    assert ct.header.signed
+
+
+def test_invalid_uids_do_not_warn(dicom_slice):
+    path = dicom_slice("ID_0a", AIR_AND_BRAIN.astype(np.int16), SOPInstanceUID="ID_0a")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_header(path).instance == "ID_0a"
+
+
+def test_two_valued_and_textual_numbers(dicom_slice):
+    path = dicom_slice(
+        "ID_0a", AIR_AND_BRAIN.astype(np.uint16), RescaleSlope="1.000000", RescaleIntercept="-1024.000000",
+        WindowCenter=["00040", "00040"], WindowWidth=["00080", "00080"],
+    )  # fmt: skip
+    assert read_slice(path).hu.max() == 40
+
+
+def test_tilted_position_is_along_the_normal(dicom_slice):
+    angle = np.radians(18.5)
+    path = dicom_slice(
+        "ID_0a", AIR_AND_BRAIN.astype(np.int16), ImagePositionPatient=[0, 0, 10],
+        ImageOrientationPatient=[1, 0, 0, 0, np.round(np.cos(angle), 8), np.round(-np.sin(angle), 8)],
+    )  # fmt: skip
+    assert read_header(path).position_mm == pytest.approx(10 * np.cos(angle), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless], ids=lambda uid: uid.name
+)
+def test_transfer_syntaxes_give_the_same_hu(dicom_slice, syntax):
+    path = dicom_slice("ID_0a", AIR_AND_BRAIN.astype(np.uint16))
+    dataset = pydicom.dcmread(path)
+    if syntax.is_compressed:
+        dataset.compress(syntax, generate_instance_uid=False)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read_slice(path).hu, AIR_AND_BRAIN - 1024)
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"Modality": "MR"}, "modality is MR, not CT"),
+        ({"Modality": None}, "modality is missing"),
+        ({"RescaleIntercept": None}, "RescaleIntercept is missing"),
+        ({"RescaleSlope": 0}, "missing or 0"),
+        ({"PixelRepresentation": None}, "PixelRepresentation is missing"),
+        ({"Rows": 0}, "Rows is 0"),
+        ({"Rows": 60000}, "Rows is 60000"),
+        ({"BitsStored": 17}, "cannot be right"),
+        ({"SamplesPerPixel": 3}, "SamplesPerPixel is 3"),
+        ({"NumberOfFrames": 5}, "more than one frame"),
+        ({"PixelData": None}, "no pixel data"),
+        ({"PixelData": b"\0" * 1000}, "holds 1,000 of 2,048 pixel bytes"),
+    ],
+)
+def test_what_is_not_a_ct_slice_is_refused_with_the_reason(dicom_slice, tags, reason):
+    path = dicom_slice("ID_0a", AIR_AND_BRAIN.astype(np.int16), **tags)
+    with pytest.raises(UnreadableSlice, match=reason):
+        read_slice(path)
+
+
+@pytest.mark.parametrize("length", [0, 100, 131, 140, 400])
+def test_a_file_cut_off_anywhere_is_refused(dicom_slice, length):
+    path = dicom_slice("ID_0a", AIR_AND_BRAIN.astype(np.int16))
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(UnreadableSlice):
+        read_slice(path)
+
+
+def test_not_dicom_and_not_there(tmp_path):
+    (tmp_path / "a.dcm").write_text("hello " * 100)
+    with pytest.raises(UnreadableSlice, match="not a DICOM file"):
+        read_slice(tmp_path / "a.dcm")
+    with pytest.raises(UnreadableSlice, match="No such file"):
+        read_slice(tmp_path / "b.dcm")

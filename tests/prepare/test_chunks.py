@@ -1,0 +1,60 @@
+import polars as pl
+import pytest
+
+from ich.errors import IchError
+from ich.prepare import chunks
+from ich.prepare.chunks import run_in_chunks
+
+ITEMS = list(range(10))
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK", 3)
+
+
+def squares(items):
+    return pl.DataFrame({"square": [item**2 for item in items]}, schema={"square": pl.Int64})
+
+
+def fail_on_seven(items):
+    if 7 in items:
+        raise IchError("seven")
+    return squares(items)
+
+
+def run(tmp_path, work=squares, items=ITEMS, settings="", workers=1, **options):
+    return run_in_chunks("test", items, work, folder=tmp_path, settings=settings, workers=workers, **options)[
+        "square"
+    ].to_list()
+
+
+def test_rows_come_in_order_whatever_the_number_of_workers(tmp_path):
+    assert run(tmp_path) == run(tmp_path / "two", workers=2) == [item**2 for item in ITEMS]
+    names = sorted(path.name for path in tmp_path.glob("*.parquet"))
+    assert names == sorted(path.name for path in (tmp_path / "two").glob("*.parquet"))
+
+
+def test_a_run_that_was_cut_off_continues(tmp_path):
+    with pytest.raises(IchError, match="seven"):
+        run(tmp_path, fail_on_seven)
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.parquet")}
+    assert len(done) == 2
+    assert run(tmp_path) == [item**2 for item in ITEMS]
+    assert all(path.stat().st_mtime_ns == time for path, time in done.items())
+
+
+def test_changed_inputs_settings_or_lost_results_are_done_again(tmp_path):
+    run(tmp_path)
+    before = set(tmp_path.glob("*.parquet"))
+    run(tmp_path, items=[*ITEMS[:9], 99])
+    assert len(before & set(tmp_path.glob("*.parquet"))) == 3
+    run(tmp_path, settings="other")
+    assert not before & set(tmp_path.glob("*.parquet"))
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.parquet")}
+    run(tmp_path, settings="other", intact=lambda part: 81 not in part["square"])
+    assert sum(path.stat().st_mtime_ns != time for path, time in times.items()) == 1
+
+
+def test_nothing_to_do(tmp_path):
+    assert run(tmp_path, items=[]) == []

@@ -1,0 +1,83 @@
+import os
+
+import polars as pl
+import pytest
+
+from ich.config import Copy
+from ich.errors import DataError
+from ich.prepare.copy import bring, copy
+from ich.prepare.sample import sample
+from ich.workspace import Workspace
+
+
+@pytest.fixture
+def config(experiment, small_dataset):
+    """Builds the experiment with everything sampled, in a given copy mode."""
+
+    def build(mode):
+        config = experiment(sample={"scope": "all"}, copy={"mode": mode}, steps=["sample", "copy"])
+        sample(config)
+        return config
+
+    return build
+
+
+@pytest.mark.parametrize("mode", ["copy", "link"])
+def test_every_file_arrives(config, small_dataset, mode):
+    experiment = config(mode)
+    outcome = copy(experiment)
+    folder = Workspace(experiment).dicom
+    assert sorted(path.stem for path in folder.iterdir()) == small_dataset
+    assert all(path.is_symlink() == (mode == "link") for path in folder.iterdir())
+    source = Workspace(experiment).dicom_source
+    assert all((folder / f"{name}.dcm").read_bytes() == (source / f"{name}.dcm").read_bytes() for name in small_dataset)
+    assert (outcome.counts["copied"], outcome.incomplete) == (48, False)
+    assert copy(experiment).counts["there already"] == 48
+
+
+def test_none_reads_in_place(config):
+    experiment = config("none")
+    assert copy(experiment).counts["there already"] == 48
+    assert Workspace(experiment).dicom == Workspace(experiment).dicom_source
+    assert not (experiment.workspace / "raw_dicom").exists()
+
+
+def test_missing_files_are_listed(config, small_dataset):
+    experiment = config("copy")
+    (Workspace(experiment).dicom_source / f"{small_dataset[5]}.dcm").unlink()
+    outcome = copy(experiment)
+    assert outcome.incomplete
+    assert pl.read_csv(experiment.workspace / "missing_files.csv")["ImageID"].to_list() == [small_dataset[5]]
+
+
+def test_a_damaged_copy_is_made_again(tmp_path):
+    source, target = tmp_path / "a.dcm", tmp_path / "b.dcm"
+    source.write_bytes(b"1234")
+    target.write_bytes(b"12")
+    assert bring(source, target, Copy(mode="copy")) == "copied"
+    target.write_bytes(b"1235")  # same size: only the hash tells
+    assert bring(source, target, Copy(mode="copy")) == "there already"
+    assert bring(source, target, Copy(mode="copy", verify="sha256")) == "copied"
+    assert target.read_bytes() == b"1234"
+    assert sorted(os.listdir(tmp_path)) == ["a.dcm", "b.dcm"]  # noqa: PTH208
+
+
+def test_a_link_is_replaced_by_a_copy_not_written_through(tmp_path):
+    source, other, target = tmp_path / "a.dcm", tmp_path / "other.dcm", tmp_path / "b.dcm"
+    source.write_bytes(b"1234")
+    other.write_bytes(b"99")
+    target.symlink_to(other)
+    bring(source, target, Copy(mode="copy"))
+    assert other.read_bytes() == b"99"
+    assert not target.is_symlink()
+
+
+def test_missing_folder(experiment, small_dataset, tmp_path):
+    config = experiment(
+        sample={"scope": "all"},
+        steps=["sample", "copy"],
+        data={"labels": str(tmp_path / "labels.csv"), "dicom": "nowhere"},
+    )
+    sample(config)
+    with pytest.raises(DataError, match="nowhere does not exist; set data.dicom"):
+        copy(config)

@@ -1,0 +1,44 @@
+import polars as pl
+import pytest
+
+from conftest import make_labels
+from ich.errors import DataError
+from ich.prepare.index import index
+from ich.workspace import Workspace
+
+
+def test_headers_positions_and_order(experiment, small_dataset):
+    config = experiment()
+    outcome = index(config)
+    table = pl.read_parquet(Workspace(config).index)
+    assert table["ImageID"].to_list() == small_dataset
+    assert table["patient"].n_unique() == outcome.counts["patients"] == 12
+    assert table["position_mm"].to_list() == [0, 5, 10, 15] * 12
+    assert table["slice_index"].to_list() == [0, 1, 2, 3] * 12
+    assert table["slice_spacing_mm"].unique().to_list() == [5]
+
+
+def test_every_file_and_every_label_is_accounted_for(experiment, small_dataset, tmp_path):
+    lost, unlabelled, broken = small_dataset[3], "ID_ffffffff0", small_dataset[7]
+    source = tmp_path / "dicom"
+    (source / f"{lost}.dcm").rename(source / f"{unlabelled}.dcm")
+    (source / f"{broken}.dcm").write_text("not dicom")
+    config = experiment()
+    outcome = index(config)
+    rows = {row["ImageID"]: row for row in pl.read_parquet(Workspace(config).index).iter_rows(named=True)}
+    assert len(rows) == 49
+    assert rows[lost]["status"] == "missing"
+    assert rows[broken]["status"] == "quarantined"
+    assert "DICM" in rows[broken]["reason"]
+    assert outcome.incomplete
+    assert pl.read_csv(config.workspace / "labels_without_files.csv")["ImageID"].to_list() == [lost]
+    assert pl.read_csv(config.workspace / "files_without_labels.csv")["ImageID"].to_list() == [unlabelled]
+
+
+def test_missing_and_empty_folder(experiment, tmp_path):
+    make_labels(tmp_path / "labels.csv", {"ID_a": {}})
+    with pytest.raises(DataError, match="does not exist; set data.dicom"):
+        index(experiment())
+    (tmp_path / "dicom").mkdir()
+    with pytest.raises(DataError, match="holds no .dcm files"):
+        index(experiment())

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from ich.config import Experiment, load, validate
+from ich.errors import ConfigError
+from ich.terminal import config_keys
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+MINIMAL = {"workspace": "w", "data": {"labels": "l.csv", "dicom": "d"}}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_config_is_valid(path):
+    assert isinstance(load(path), Experiment)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"splt": {}}, "unknown key splt; did you mean split"),
+        ({"train": {"bach_size": 3}}, "unknown key train.bach_size; did you mean batch_size"),
+        ({"train": {"batch_size": "many"}}, "train.batch_size: .*integer.* got 'many'"),
+        ({"train": {"phases": [{"name": "a", "epochs": 0, "learning_rate": 1e-3, "trainable": "all"}]}}, "no epoch"),
+        ({"split": {"fractions": [0.8, 0.1, 0.2]}}, "sum to 1"),
+        ({"steps": ["train", "augment"]}, "augment must come before train"),
+        ({"steps": ["sample", "split"]}, "sample.scope is train, so split must come before sample"),
+        ({"steps": ["split", "sample"]}, "index must come before it"),
+        ({"data": {"labels": "l.csv"}}, "data.dicom is not set"),
+        ({"seed": -1}, "seed: .*greater than or equal to 0, got -1"),
+    ],
+)
+def test_errors_name_key_value_and_fix(change, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(MINIMAL | change, "test")
+
+
+def test_overrides_are_read_as_yaml(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("workspace: w\ndata: {labels: l.csv, dicom: d}\n")
+    config = load(path, {"split.unit": "slice", "train.gate.threshold": "0.5", "split.fractions": "[0.6, 0.2, 0.2]"})
+    assert (config.split.unit, config.train.gate.threshold, config.split.fractions) == ("slice", 0.5, (0.6, 0.2, 0.2))
+
+
+def test_yaml_scientific_notation_without_a_dot(tmp_path):
+    path = tmp_path / "c.yaml"  # PyYAML reads 2e-4 as text; the schema makes it a number
+    path.write_text("workspace: w\ndata: {labels: l.csv, dicom: d}\ntrain: {end_to_end: {learning_rate: 2e-4}}\n")
+    assert load(path).train.end_to_end.learning_rate == 2e-4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "not valid YAML"), ("- 1", "must hold keys"), ("", "must hold keys")]
+)
+def test_bad_files(tmp_path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match="does not exist"):
+        load(tmp_path / "c.yaml")
+
+
+def test_every_key_is_explained():
+    named = dict.fromkeys(("workspace", "train.model", "name"))
+    keys = {key: meaning for key, _, meaning in config_keys()}
+    assert named.keys() <= keys.keys()
+    assert len(keys) > 60
