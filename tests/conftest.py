@@ -15,6 +15,10 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from ich.config import Experiment, validate
 from ich.labels import LABELS
 
+# RSNA's UIDs are invalid on purpose; pydicom would warn of each as it is set.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
+
 
 def make_slice(path: Path, stored_values: NDArray[np.integer], **tags: Any) -> Path:
     """Write one CT slice with RSNA-like headers; a tag given as None is left out."""

@@ -28,6 +28,7 @@ app = App(
     version=__version__,
     help_format="plaintext",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # ours, so that the message is ours
 )
 messages = Console(stderr=True, soft_wrap=True, highlight=False)
 

@@ -1,0 +1,5 @@
+"""`python -m ich` is the command `ich`."""
+
+from ich.cli import main
+
+main()

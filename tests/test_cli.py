@@ -1,0 +1,224 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from conftest import make_labels, make_slice
+from ich.cli import app, parse_overrides, run_command
+from ich.errors import ConfigError
+from ich.stages import STEPS
+from ich.workspace import fingerprint
+
+PREPARATION = "[index, split, sample, copy, preprocess]"
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    """A config over the test's own labels.csv and dicom/."""
+
+    def write(**lines):
+        content = {
+            "workspace": tmp_path / "workspace",
+            "steps": PREPARATION,
+            "data": f"{{labels: {tmp_path / 'labels.csv'}, dicom: {tmp_path / 'dicom'}}}",
+            "preprocess": "{size: 64, workers: 1}",
+            "split": "{fractions: [0.5, 0.25, 0.25]}",
+        } | lines
+        path = tmp_path / "config.yaml"
+        path.write_text("".join(f"{key}: {value}\n" for key, value in content.items()))
+        return path
+
+    return write
+
+
+def ich(*arguments, cwd=None):
+    """Run the installed command as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "ich", *map(str, arguments)], capture_output=True, text=True, timeout=120, cwd=cwd
+    )
+
+
+def test_help_is_light_and_names_every_step():
+    code = "import sys, ich.cli\nheavy = {'keras', 'jax', 'cv2', 'polars', 'sklearn', 'matplotlib', 'pydicom'} & set(sys.modules)\nassert not heavy, heavy"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    result = ich("--help")
+    assert result.returncode == 0
+    for name in STEPS:
+        assert re.search(rf"\b{name}\b", result.stdout)
+        assert app[name].help
+
+
+def test_run_does_what_is_not_up_to_date(config_file, small_dataset, capfd):
+    config = config_file()
+    assert run_command(["run", "-c", str(config), "--json"]) == 0
+    counts = json.loads(capfd.readouterr().out)
+    assert counts["preprocess"]["ok"] == 48
+    run_command(["run", "-c", str(config)])
+    assert capfd.readouterr().err.count("up to date") == 5
+    run_command(["run", "-c", str(config), "--seed", "43"])  # what reads the seed, and all that follows it
+    assert re.findall(r"(\w+): up to date", capfd.readouterr().err) == ["index"]
+    Path(config.parent / "workspace" / "slices.parquet").unlink()
+    run_command(["run", "-c", str(config), "--seed", "43"])
+    assert re.findall(r"(\w+): up to date", capfd.readouterr().err) == ["index", "split", "sample", "copy"]
+
+
+def test_a_record_says_what_was_done_from_what(config_file, small_dataset, tmp_path):
+    run_command(["index", "-c", str(config_file())])
+    record = json.loads((tmp_path / "workspace" / "records" / "index.json").read_text())
+    assert record["inputs"] == {str(tmp_path / "labels.csv"): fingerprint(tmp_path / "labels.csv")}
+    assert record["versions"]["pydicom"]
+    assert record["config"]["split"]["fractions"] == [0.5, 0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("damage", "command", "code", "message"),
+    [
+        (lambda root: (root / "labels.csv").write_text(""), "sample", 1, "is empty; it needs the columns ID,Label"),
+        (lambda root: (root / "labels.csv").write_text("ID,Lable\nID_a_any,0\n"), "sample", 1, "no column Label"),
+        (lambda root: (root / "labels.csv").unlink(), "sample", 1, "does not exist; set data.labels"),
+        (lambda root: (root / "dicom").rename(root / "elsewhere"), "index", 1, "does not exist; set data.dicom"),
+        (lambda root: None, "preprocess", 1, "data_sampled.csv does not exist; run the step that writes it"),
+        (lambda root: None, "augment", 1, "data_train.csv"),
+        (lambda root: None, "train", 1, "data_train.csv"),
+        (lambda root: None, "evaluate", 1, "does not exist"),
+    ],
+)  # fmt: skip
+def test_bad_input_gives_one_line_and_code_1(
+    config_file, small_dataset, tmp_path, capfd, damage, command, code, message
+):
+    damage(tmp_path)
+    steps = "[sample, copy, preprocess, split, augment, train, evaluate]" if command != "index" else "[index]"
+    config = config_file(steps=steps, sample="{scope: all}")
+    assert run_command([command, "-c", str(config)]) == code
+    error = capfd.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "-c", "CONFIG", "--splt.unit", "slice"], "unknown key splt; did you mean split"),
+        (["run", "-c", "CONFIG", "--split.unit"], "--split.unit has no value"),
+        (["run", "-c", "CONFIG", "stray"], "'stray' is not an option"),
+        (["run", "-c", "nowhere.yaml"], "nowhere.yaml does not exist"),
+        (["smaple", "-c", "CONFIG"], "sample"),
+        (["run"], "--config"),
+    ],
+)
+def test_a_wrong_command_line_gives_code_2(config_file, capfd, arguments, message):
+    path = str(config_file())
+    assert run_command([path if argument == "CONFIG" else argument for argument in arguments]) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_quarantined_and_missing_files_give_code_3(config_file, small_dataset, tmp_path, capfd):
+    (tmp_path / "dicom" / f"{small_dataset[0]}.dcm").write_text("not dicom")
+    make_slice(tmp_path / "dicom" / f"{small_dataset[1]}.dcm", np.zeros((64, 64), np.int16), Modality="MR")
+    content = (tmp_path / "dicom" / f"{small_dataset[2]}.dcm").read_bytes()
+    (tmp_path / "dicom" / f"{small_dataset[2]}.dcm").write_bytes(content[:5000])
+    (tmp_path / "dicom" / f"{small_dataset[3]}.dcm").unlink()
+    config = str(config_file(split="{unit: slice}", sample="{scope: all}", steps="[sample, copy, preprocess, split]"))
+    assert run_command(["run", "-c", config]) == 3
+    error = capfd.readouterr().err
+    for reason in ("not a DICOM file", "modality is MR, not CT", "pixel bytes", "no such file"):
+        assert reason in error
+    table = pl.read_parquet(tmp_path / "workspace" / "slices.parquet")
+    assert table.filter(pl.col("status") != "ok")["ImageID"].to_list() == small_dataset[:4]
+    assert run_command(["run", "-c", config]) == 3  # up to date, and still incomplete
+
+
+def test_overrides():
+    assert parse_overrides(("--a.b", "1", "--c=x y", "--d-e", "[1, 2]")) == {"a.b": "1", "c": "x y", "d_e": "[1, 2]"}
+    with pytest.raises(ConfigError, match="--a has no value"):
+        parse_overrides(("--a", "--b", "1"))
+
+
+def test_config_command_prints_a_config_that_loads(config_file, tmp_path, capfd):
+    assert run_command(["config", "-c", str(config_file()), "--seed", "7"]) == 0
+    (tmp_path / "printed.yaml").write_text(capfd.readouterr().out)
+    assert run_command(["config", "-c", str(tmp_path / "printed.yaml")]) == 0
+    assert "seed: 7" in capfd.readouterr().out
+    assert run_command(["config", "--explain"]) == 0
+    assert "train.gate.max_missed" in capfd.readouterr().out
+
+
+def test_info_tells_versions_and_disk_need(config_file, small_dataset, capfd):
+    assert run_command(["info", "-c", str(config_file()), "--json"]) == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert facts["versions"]["keras"].startswith("3.15")
+    assert facts["disk need"].startswith("about")
+    assert "cpu" in facts["devices"].lower() or "gpu" in facts["devices"].lower()
+
+
+def many_slices(tmp_path, count):
+    """`count` labelled slices that are links to one file."""
+    one = make_slice(tmp_path / "one.dcm", np.full((256, 256), 1000, np.int16))
+    (tmp_path / "dicom").mkdir()
+    ids = [f"ID_{number:05x}" for number in range(count)]
+    for image_id in ids:
+        (tmp_path / "dicom" / f"{image_id}.dcm").symlink_to(one)
+    make_labels(tmp_path / "labels.csv", {image_id: {"subdural": int(image_id[-1] == "1")} for image_id in ids})
+
+
+def test_interrupted_preprocess_continues_to_the_same_result(config_file, tmp_path):
+    many_slices(tmp_path, 1500)
+    config = config_file(steps="[sample, copy, preprocess]", sample="{scope: all}", preprocess="{size: 64, workers: 2}")
+    workspace = tmp_path / "workspace"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ich", "run", "-c", str(config)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list((workspace / "parts" / "preprocess").glob("[0-9]*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; run the same command again" in error
+    assert "Traceback" not in error
+    assert not (workspace / "slices.parquet").exists()
+
+    assert ich("run", "-c", config).returncode == 0
+    assert ich("run", "-c", config, "--workspace", tmp_path / "undisturbed").returncode == 0
+    names = sorted(path.name for path in (tmp_path / "undisturbed" / "raw_png").iterdir())
+    assert len(names) == 1500
+    assert sorted(path.name for path in (workspace / "raw_png").iterdir()) == names
+    assert fingerprint(workspace / "slices.parquet") == fingerprint(tmp_path / "undisturbed" / "slices.parquet")
+
+
+def test_full_disk(config_file, tmp_path, capfd):
+    many_slices(tmp_path, 300)
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], capture_output=True).returncode:
+        pytest.skip("no permission to mount a small tmpfs")
+    try:
+        noise = np.random.default_rng(0).integers(1000, 1100, (256, 256)).astype(np.int16)
+        (tmp_path / "one.dcm").unlink()
+        make_slice(tmp_path / "one.dcm", noise)
+        config = config_file(
+            steps="[sample, copy, preprocess]", sample="{scope: all}", preprocess="{size: 256, workers: 1}"
+        )
+        assert run_command(["run", "-c", str(config), "--workspace", str(small / "workspace")]) == 1
+        error = capfd.readouterr().err
+        assert "the disk is full while writing" in error
+        assert "Traceback" not in error
+        assert not (small / "workspace" / "slices.parquet").exists()
+        images = list((small / "workspace" / "raw_png").glob("*.png"))
+        assert len({fingerprint(path) for path in images}) <= 1  # every image that is there is whole
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
