@@ -79,7 +79,7 @@ def _outcome(table: pl.DataFrame, unlabelled: int, outputs: list[Path]) -> Outco
     return Outcome(
         counts={
             "slices": len(table), **counts,
-            "patients": table["patient"].n_unique(), "series": table["series"].n_unique(),
+            "patients": table["patient"].drop_nulls().n_unique(), "series": table["series"].drop_nulls().n_unique(),
             "files without labels": unlabelled,
         },
         outputs=outputs,

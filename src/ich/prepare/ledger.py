@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ich.dicom.read import SliceHeader
-from ich.dicom.series import order_positions
+from ich.dicom.series import order_positions, tilt_degrees
 from ich.labels import IMAGE_ID
 
 Status = Literal["ok", "repaired", "quarantined", "missing"]
@@ -50,7 +50,6 @@ SLICES_SCHEMA: Mapping[str, Any] = _STATUS | _HEADER | _PIXELS
 
 def header_row(header: SliceHeader) -> dict[str, Any]:
     """The ledger's columns that a header fills."""
-    from ich.dicom.series import tilt_degrees
 
     row = {name: value for name, value in asdict(header).items() if name in _HEADER}
     spacing = header.pixel_spacing or (None, None)
