@@ -1,6 +1,7 @@
 """What commands print for people."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -32,7 +33,7 @@ def split_table(splits: Mapping[str, Mapping[str, Any]]) -> Table:
     """Units, slices, and positives with prevalence of every label, a row a split."""
     table = Table("split", box=None, padding=(0, 1))
     for column in ("units", "slices", *LABELS):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for name, part in splits.items():
         cells = [f"{part['counts'][label]:,} ({part['prevalence'][label] or 0:.1%})" for label in LABELS]
         table.add_row(name, f"{part['units']:,}", f"{part['slices']:,}", *cells)
@@ -45,10 +46,10 @@ def print_predictions(console: Console, result: "SeriesPredictions") -> None:
         table = Table(title=f"series {name}", box=None, padding=(0, 1), title_justify="left")
         table.add_column("slice")
         for column in ("position mm", *LABELS):
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", overflow="fold")
         for row in rows:
             position = "" if row["position_mm"] is None else f"{row['position_mm']:.1f}"
-            table.add_row(row["file"], position, *(f"{row[label]:.3f}" for label in LABELS))
+            table.add_row(Path(row["file"]).name, position, *(f"{row[label]:.3f}" for label in LABELS))
         console.print(table)
     for path, reason in result.unreadable:
         console.print(f"not read: {path}: {reason}", style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""How well a detector does: metrics, thresholds, intervals, the baseline, figures and the report."""

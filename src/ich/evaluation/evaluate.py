@@ -1,0 +1,189 @@
+"""Evaluate: predictions of validation and test, then metrics, figures and a report from them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from rich.console import Console
+
+from ich.card import Card, read_card
+from ich.config import Experiment
+from ich.errors import DataError
+from ich.evaluation import baseline, examples, leakage, plots, predictions, report, results, summary, terminal
+from ich.evaluation.predictions import Scored
+from ich.evaluation.thresholds import Threshold, choose
+from ich.labels import IMAGE_ID, LABELS, is_augmented, read_table
+from ich.progress import progress_bar
+from ich.workspace import (
+    SPLITS,
+    Outcome,
+    Workspace,
+    provenance,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_parquet,
+)
+
+HELD_OUT = ("val", "test")
+
+
+def evaluate(config: Experiment) -> Outcome:
+    """Predict validation and test, and write predictions.parquet, metrics.json, metrics.csv, figures and report.html.
+
+    Raises:
+        DataError: the splits leak, one is empty, an image or the model is missing.
+    """
+    workspace = Workspace(config)
+    ledger = _read_ledger(workspace)
+    tables: dict[str, pl.DataFrame] = {
+        split: leakage.with_patients(read_table(workspace.table(split)), ledger, workspace.table(split).name)
+        for split in SPLITS
+    }
+    facts = _facts(workspace, tables, ledger)
+    table, facts["raised"] = _predict(workspace, tables)
+    write_parquet(workspace.predictions, table)
+
+    table = pl.read_parquet(workspace.predictions)
+    scored = {split: predictions.select(table, split) for split in HELD_OUT}
+    thresholds = choose(config.evaluate, scored["val"].truth, scored["val"].probabilities)
+    samples = {split: summary.decide(each, thresholds) for split, each in scored.items()}
+    figures = {
+        split: results.estimates(samples[split], config.evaluate.bootstrap, summary.bootstrap_rng(config, split))
+        for split in HELD_OUT
+    }
+    content = facts | _findings(workspace, scored, thresholds, samples, figures)
+    outputs = _write(workspace, content, samples, figures)
+    terminal.print_results(Console(stderr=True), content, workspace.report / "report.html")
+    return _outcome(content, workspace, outputs)
+
+
+def model_file(workspace: Workspace) -> Path:
+    """The final model of the config's training run; cascades share a name."""
+    name = workspace.config.train.model
+    return workspace.models / f"{'cascade' if name.endswith('cascade') else name}_final.keras"
+
+
+def _read_ledger(workspace: Workspace) -> pl.DataFrame:
+    if not workspace.slices.is_file():
+        raise DataError(f"{workspace.slices} does not exist; run `ich preprocess` with the same config first")
+    return pl.read_parquet(workspace.slices, columns=[IMAGE_ID, "status", "patient", "study", "series"])
+
+
+def _facts(workspace: Workspace, tables: Mapping[str, pl.DataFrame], ledger: pl.DataFrame) -> dict[str, Any]:
+    """What is known before anything is predicted; refuses leaks, and a model that does not belong to its card."""
+    config, model = workspace.config, model_file(workspace)
+    shared_patients = leakage.refuse_leaks(tables, config.split.unit)
+    card = read_card(model)
+    _refuse_other_split(card, config)
+    augmented = tables["train"][IMAGE_ID].map_elements(is_augmented, pl.Boolean)
+    return {
+        "name": config.name,
+        "model": card.model,
+        "phantom": "phantom" in config.steps,
+        "split_unit": config.split.unit,
+        "shared_patients": shared_patients,
+        "ledger": dict(ledger.group_by("status").len().sort("status").iter_rows()),
+        "train": {
+            "slices": len(augmented) - int(augmented.sum()),
+            "augmented": int(augmented.sum()),
+            "patients": tables["train"]["patient"].n_unique(),
+            "positives": {label: int(tables["train"][label].sum()) for label in LABELS},
+        },
+        "gate": None if card.gate is None else {"threshold": card.gate.threshold, "chosen": card.gate.chosen},
+        "bootstrap": {"replicates": config.evaluate.bootstrap, "unit": "patient", "interval": "95 % percentile"},
+        "provenance": provenance() | {"model_file": model.name, "model_sha256": card.file_sha256},
+    }
+
+
+def _refuse_other_split(card: Card, config: Experiment) -> None:
+    """A model that was trained on another split has seen some of the slices that are held out now."""
+    now = config.model_dump(mode="json")
+    for key in ("split", "seed"):
+        if card.config.get(key, now[key]) != now[key]:
+            raise DataError(
+                f"the model was trained with {key} {card.config[key]}, the config says {now[key]}: what is held out "
+                "now may have been trained on; train again, or evaluate with the config of its training"
+            )
+
+
+def _predict(workspace: Workspace, tables: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, dict[str, int]]:
+    from ich.detector import load_detector  # Keras loads only when a network runs, not to score predictions
+
+    folders = {"val": workspace.images("val"), "test": workspace.images("test")}
+    held_out = {split: tables[split] for split in HELD_OUT}
+    files = predictions.image_files(held_out, folders)
+    return predictions.predict(load_detector(model_file(workspace)), held_out, files)
+
+
+def _findings(
+    workspace: Workspace,
+    scored: Mapping[str, Scored],
+    thresholds: tuple[Threshold, ...],
+    samples: Mapping[str, results.Sample],
+    figures: Mapping[str, results.Estimates],
+) -> dict[str, Any]:
+    """Everything that is counted or estimated from the predictions."""
+    config, val, test = workspace.config, scored["val"], scored["test"]
+    chosen = examples.choose(
+        test.truth[:, 0], samples["test"].decisions[:, 0], test.patients, config.evaluate.examples, config.seed
+    )
+    return {
+        "thresholds": {
+            label: {"value": threshold.value, "source": threshold.source}
+            for label, threshold in zip(LABELS, thresholds, strict=True)
+        },
+        "splits": {
+            split: summary.summarise_split(samples[split], figures[split], scored[split].gated_in) for split in scored
+        },
+        "constant_guess": {"weighted_log_loss": summary.constant_guess(val, test)},
+        "baseline": summary.compare_with_baseline(test, _count_blood_pixels(workspace, test), config),
+        "examples": [example._asdict() | {"image_id": str(test.image_ids[example.row])} for example in chosen],
+    }
+
+
+def _count_blood_pixels(workspace: Workspace, test: Scored) -> NDArray[np.float64]:
+    paths = [workspace.dicom / f"{image_id}.dcm" for image_id in test.image_ids]
+    with progress_bar("baseline", len(paths)) as done:
+        return baseline.scores(paths, done)
+
+
+def _write(
+    workspace: Workspace,
+    content: Mapping[str, Any],
+    samples: Mapping[str, results.Sample],
+    figures: Mapping[str, results.Estimates],
+) -> list[Path]:
+    folder = workspace.report
+    write_json(folder / "metrics.json", content)
+    rows = [row for split in samples for row in results.tidy_rows(split, "slice", samples[split], figures[split])]
+    write_csv(folder / "metrics.csv", pl.DataFrame(rows, infer_schema_length=None))
+    drawn = plots.draw(content, samples, plots.read_history(workspace.run / "history.csv"))
+    images = plots.draw_confusion_matrices(content["splits"]["test"]["counts"])
+    images |= {name: pictures.light for name, pictures in drawn.items()}
+    for name, png in images.items():
+        write_bytes(folder / f"{name}.png", png)
+    report.write(folder / "report.html", content, samples["test"], drawn, workspace)
+    return [
+        folder / name for name in ("metrics.json", "metrics.csv", "report.html", *(f"{name}.png" for name in images))
+    ]
+
+
+def _outcome(content: Mapping[str, Any], workspace: Workspace, outputs: list[Path]) -> Outcome:
+    splits, unreadable = content["splits"], content["baseline"]["unreadable"]
+    notes = [f"baseline: {unreadable} test slices could not be read"] if unreadable else []
+    if content["shared_patients"]:
+        notes.append(f"{content['shared_patients']} patients are in more than one split: the figures are optimistic")
+    return Outcome(
+        counts={
+            "val": splits["val"]["slices"],
+            "test": splits["test"]["slices"],
+            "results": terminal.result_rows(content),
+            "report": str(workspace.report / "report.html"),
+        },
+        outputs=[workspace.predictions, *outputs],
+        notes=notes,
+    )

@@ -1,0 +1,121 @@
+"""report.html: one self-contained file, from what metrics.json holds, the figures and some test images."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jinja2
+import yaml
+from numpy.typing import NDArray
+
+from ich.evaluation.plots import Pictures
+from ich.evaluation.results import Sample
+from ich.labels import LABELS
+from ich.workspace import Workspace, write_text
+
+ENOUGH_PATIENTS = 20  # positive ones; a rule of thumb: percentile intervals of fewer cover clearly less than 95 %
+IMAGE_SIDE = 256  # pixels, at most: 24 examples stay under 2 MB
+
+
+def write(
+    path: Path, content: Mapping[str, Any], test: Sample, figures: Mapping[str, Pictures], workspace: Workspace
+) -> None:
+    """Render the report.
+
+    Args:
+        path: report.html.
+        content: what metrics.json holds.
+        test: the test slices that `content["examples"]` point into.
+        figures: from `plots.draw`.
+        workspace: whose config is shown and whose test images are embedded.
+    """
+    page = _environment().get_template("report.html.jinja").render(
+        **content,
+        labels=LABELS,
+        figures={name: {"light": data_uri(each.light), "dark": data_uri(each.dark)} for name, each in figures.items()},
+        shown=[_example(example, content, test, workspace) for example in content["examples"]],
+        config=yaml.safe_dump(workspace.config.model_dump(mode="json", by_alias=True), sort_keys=False),
+        enough_patients=ENOUGH_PATIENTS,
+        few_patients=_few_patients(content),
+        green=workspace.config.preprocess.green,
+    )  # fmt: skip
+    write_text(path, page)
+
+
+def data_uri(png: bytes) -> str:
+    """PNG bytes as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _few_patients(content: Mapping[str, Any]) -> list[str]:
+    positives = content["splits"]["test"]["positives"]
+    return [label for label in LABELS if positives[label]["patients"] < ENOUGH_PATIENTS]
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": _figure, "interval": _interval, "percent": _percent}
+    return environment
+
+
+def _example(
+    example: Mapping[str, Any], content: Mapping[str, Any], test: Sample, workspace: Workspace
+) -> dict[str, Any]:
+    """One slice as the template shows it: the network's RGB image, its green channel, and six bars."""
+    row, image_id = example["row"], example["image_id"]
+    image = cv2.imread(str(workspace.images("test") / f"{image_id}.png"), cv2.IMREAD_COLOR)
+    picture = None if image is None else _shrink(image)
+    return {
+        "image_id": image_id,
+        "kind": example["kind"],
+        "rgb": None if picture is None else data_uri(_encode(picture)),
+        "green": None if picture is None else data_uri(_encode(picture[:, :, 1])),
+        "bars": [
+            {
+                "label": label,
+                "probability": float(test.probabilities[row, column]),
+                "true": bool(test.truth[row, column]),
+                "threshold": content["thresholds"][label]["value"],
+            }
+            for column, label in enumerate(LABELS)
+        ],
+    }
+
+
+def _shrink(image: NDArray[Any]) -> NDArray[Any]:
+    if max(image.shape[:2]) <= IMAGE_SIDE:
+        return image
+    return cv2.resize(image, (IMAGE_SIDE, IMAGE_SIDE), interpolation=cv2.INTER_AREA)
+
+
+def _encode(image: NDArray[Any]) -> bytes:
+    return bytes(cv2.imencode(".png", image)[1])
+
+
+def _figure(estimate: Mapping[str, Any], digits: int = 3) -> str:
+    """`0.953`, or an en dash where it is undefined."""
+    return "–" if estimate["value"] is None else _decimal(estimate["value"], digits)
+
+
+def _interval(estimate: Mapping[str, Any], digits: int = 3) -> str:
+    """`0.921–0.974`; empty where there is none."""
+    if estimate["low"] is None:
+        return ""
+    dash = "–" if estimate["low"] >= 0 else " to "
+    return f"{_decimal(estimate['low'], digits)}{dash}{_decimal(estimate['high'], digits)}"
+
+
+def _decimal(number: float, digits: int) -> str:
+    return f"{number:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}" if 0 < share < 0.01 else f"{share:.1%}"

@@ -1,0 +1,270 @@
+"""The stage on a made-up workspace, with a detector that needs no Keras."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import polars as pl
+import pytest
+
+from ich.card import Card, Gate, write_card
+from ich.config import Experiment
+from ich.errors import DataError
+from ich.evaluation import evaluate as stage
+from ich.evaluation import plots
+from ich.labels import LABELS, SUBTYPES
+from ich.workspace import SPLITS, Workspace, fingerprint
+
+PATIENTS = {"train": 3, "val": 10, "test": 12}
+SLICES = 4
+
+
+class FakeDetector:
+    """Knows the labels of most slices; P(any) of every fourth is under a gate of 0.1."""
+
+    def __init__(self, truth: dict[str, list[int]]) -> None:
+        self.truth = truth
+
+    def predict_files(self, paths: Sequence[Path], done: Callable[[int], object] = int) -> SimpleNamespace:
+        rng = np.random.default_rng(0)
+        labels = np.array([self.truth[path.stem] for path in paths])
+        probabilities = np.clip(0.15 + 0.5 * labels + rng.normal(size=labels.shape) * 0.2, 0.11, 1)
+        probabilities[::4] = 0.05
+        probabilities[:, 0] = probabilities.max(axis=1)
+        done(len(paths))
+        return SimpleNamespace(
+            probabilities=probabilities.astype(np.float32), gated_in=probabilities[:, 0] >= 0.1, raised=0
+        )
+
+
+def write_workspace(config: Experiment) -> dict[str, list[int]]:
+    """Tables, images, ledger, model file, card and history; returns the labels by ImageID."""
+    workspace = Workspace(config)
+    rng = np.random.default_rng(1)
+    truth, ledger = {}, []
+    for split in SPLITS:
+        workspace.images(split).mkdir(parents=True)
+        for patient in range(PATIENTS[split]):
+            for place in range(SLICES):
+                image_id = f"ID_{split}{patient:02d}{place}"
+                subtypes = rng.integers(0, 2, 5) * (patient % 2)
+                truth[image_id] = [int(subtypes.any()), *map(int, subtypes)]
+                ledger.append((image_id, "ok", f"{split}{patient}", None, None))
+                cv2.imwrite(str(workspace.images(split) / f"{image_id}.png"), np.full((32, 32, 3), place, np.uint8))
+        write_table(
+            workspace, split, {name: labels for name, labels in truth.items() if name.startswith(f"ID_{split}")}
+        )
+    columns = ("ImageID", "status", "patient", "study", "series")
+    pl.DataFrame(ledger, dict.fromkeys(columns, pl.String), orient="row").write_parquet(workspace.slices)
+    write_model(config)
+    workspace.run.mkdir(parents=True)
+    (workspace.run / "history.csv").write_text(
+        "stage,phase,epoch,learning_rate,loss,val_loss\ngate,a,0,1e-3,0.7,0.6\ngate,b,1,1e-3,0.5,0.55\n"
+    )
+    return truth
+
+
+def write_table(workspace: Workspace, split: str, truth: dict[str, list[int]]) -> None:
+    rows = [(image_id, *labels) for image_id, labels in truth.items()]
+    pl.DataFrame(rows, ["ImageID", *LABELS], orient="row").write_csv(workspace.root / f"data_{split}.csv")
+
+
+def write_model(config: Experiment) -> None:
+    model = stage.model_file(Workspace(config))
+    model.parent.mkdir()
+    model.write_bytes(b"not a network")
+    gate = Gate(threshold=0.1, chosen="by hand", missed={}, positives={})
+    write_card(
+        model,
+        Card(
+            model=config.train.model, file_sha256=fingerprint(model), labels=LABELS, windows=((40, 80),) * 3, size=32,
+            aspect="pad", gate=gate if config.train.model == "cascade" else None,
+            conditional_prevalence=dict.fromkeys(SUBTYPES, 0.2), training={}, provenance={},
+            config=config.model_dump(mode="json"),
+        ),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def made_up(experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Experiment]:
+    """A workspace that is ready to be evaluated: made_up(split={...}, ...) -> its config."""
+
+    def build(**sections: object) -> Experiment:
+        config = experiment(**{"evaluate": {"bootstrap": 200, "examples": 8}} | sections)
+        detector = FakeDetector(write_workspace(config))
+        monkeypatch.setitem(sys.modules, "ich.detector", SimpleNamespace(load_detector=lambda path: detector))
+        return config
+
+    return build
+
+
+def test_evaluate_writes_everything_it_promises(made_up: Callable[..., Experiment], capsys: pytest.CaptureFixture[str]):
+    config = made_up()
+    workspace = Workspace(config)
+    outcome = stage.evaluate(config)
+
+    predictions = pl.read_parquet(workspace.predictions)
+    assert predictions.columns[:5] == ["split", "ImageID", "patient", "study", "series"]
+    assert predictions["split"].to_list() == ["val"] * 40 + ["test"] * 48
+    assert predictions.schema["probability_any"] == pl.Float32
+    assert predictions.schema["label_subdural"] == pl.UInt8
+
+    content = json.loads((workspace.report / "metrics.json").read_text(), parse_constant=pytest.fail)
+    test = content["splits"]["test"]
+    positives = int(predictions.filter(split="test")["label_any"].sum())
+    assert test["positives"]["any"] == {"slices": positives, "patients": 6, "prevalence": positives / 48}
+    assert test["gate"]["gated_away"] == 12
+    assert sum(test["counts"]["any"].values()) == 48
+    figure = test["levels"]["slice"]["any"]["auroc"]
+    assert 0.5 < figure["low"] < figure["value"] < figure["high"] <= 1
+    assert content["baseline"]["unreadable"] == 48  # the made-up workspace has no DICOM files
+    assert content["baseline"]["difference"]["value"] is None
+    assert {source["source"] for source in content["thresholds"].values()} == {"validation (Youden)"}
+    assert content["provenance"]["model_sha256"] == fingerprint(stage.model_file(workspace))
+
+    table = pl.read_csv(workspace.report / "metrics.csv", infer_schema_length=None)
+    assert set(table["split"]) == {"val", "test"}
+    names = [f"cm_{label}" for label in LABELS] + ["roc_curves", "pr_curves", "training_curves"]
+    assert all(cv2.imread(str(workspace.report / f"{name}.png")) is not None for name in names)
+    assert all(path.exists() for path in outcome.outputs)
+    assert outcome.counts["results"][0]["label"] == "any"
+    assert not list(workspace.run.rglob(".*"))  # no temporary file is left
+    printed = capsys.readouterr()
+    assert printed.out == ""  # standard output belongs to --json
+    lines = printed.err.splitlines()
+    assert [line.split()[0] for line in lines[2:8]] == list(LABELS)  # one line a label in 80 columns
+    assert f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]" in lines[2]
+    assert lines[-1] == f"report: {workspace.report / 'report.html'}"
+
+    stage.evaluate(config)
+    assert json.loads((workspace.report / "metrics.json").read_text())["splits"] == content["splits"]
+
+
+def test_report_stands_alone_and_says_what_it_must(made_up: Callable[..., Experiment]):
+    config = made_up(
+        steps=["phantom", "index", "split", "sample", "copy", "preprocess", "augment", "train", "evaluate"]
+    )
+    stage.evaluate(config)
+    path = Workspace(config).report / "report.html"
+    html = path.read_text()
+    assert path.stat().st_size < 5_000_000
+    assert not re.findall(r"(?:https?:)?//[a-z]", re.sub(r"base64,[A-Za-z0-9+/=]+", "", html))
+    assert not re.findall(r"""(?:src|srcset|href)=["'](?!data:)""", html)
+    assert "Not a medical device" in html
+    assert "No figure on this page says anything about patients" in html
+    assert "below 0.1 (by hand)" in html
+    assert html.count('<figure class="example">') == 8
+    assert not re.findall(r">\s*(?:nan|None)\b", html)
+
+
+def test_slice_split_of_a_flat_model_says_that_it_is_optimistic(made_up: Callable[..., Experiment]):
+    config = made_up(
+        steps=["sample", "copy", "preprocess", "split", "augment", "train", "evaluate"],
+        sample={"scope": "all"}, split={"unit": "slice"}, train={"model": "efficientnet"},
+    )  # fmt: skip
+    ledger = pl.read_parquet(Workspace(config).slices)
+    ledger.with_columns(patient=pl.lit("the same")).write_parquet(Workspace(config).slices)
+    outcome = stage.evaluate(config)
+    assert "1 patients are in more than one split: the figures are optimistic" in outcome.notes
+    html = (Workspace(config).report / "report.html").read_text()
+    assert "these figures are optimistic" in html
+    assert "This model has no gate" in html
+
+
+def test_labels_without_positives_are_reported_as_undefined(made_up: Callable[..., Experiment]):
+    config = made_up()
+    workspace = Workspace(config)
+    for split in ("val", "test"):
+        table = pl.read_csv(workspace.table(split))
+        table.with_columns(pl.col("epidural") * 0).write_csv(workspace.table(split))
+    stage.evaluate(config)
+    content = json.loads((workspace.report / "metrics.json").read_text())
+    auroc = content["splits"]["test"]["levels"]["slice"]["epidural"]["auroc"]
+    assert (auroc["value"], auroc["reason"]) == (None, "no positive slice")
+    assert content["thresholds"]["epidural"]["source"] == "a fixed 0.5, as validation holds no positive slice"
+
+
+def _empty_the_test_table(workspace: Workspace) -> None:
+    write_table(workspace, "test", {})
+
+
+def _lose_an_image(workspace: Workspace) -> None:
+    (workspace.images("test") / "ID_test000.png").unlink()
+
+
+def _lose_the_model(workspace: Workspace) -> None:
+    stage.model_file(workspace).unlink()
+
+
+def _lose_the_ledger(workspace: Workspace) -> None:
+    workspace.slices.unlink()
+
+
+def _share_a_patient(workspace: Workspace) -> None:
+    ledger = pl.read_parquet(workspace.slices)
+    ledger.with_columns(pl.col("patient").replace("test0", "train0")).write_parquet(workspace.slices)
+
+
+def _train_on_another_seed(workspace: Workspace) -> None:
+    card = stage.model_file(workspace).with_suffix(".json")
+    content = json.loads(card.read_text())
+    content["config"]["seed"] += 1
+    card.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_empty_the_test_table, "split test holds no slice"),
+        (_lose_an_image, r"ID_test000.png does not exist \(1 of 48 images of split test\)"),
+        (_lose_the_model, "cascade_final.keras does not exist"),
+        (_lose_the_ledger, "slices.parquet does not exist"),
+        (_share_a_patient, "1 patients are in more than one split"),
+        (_train_on_another_seed, "the model was trained with seed 43"),
+    ],
+)
+def test_faults_are_refused_before_anything_is_written(
+    made_up: Callable[..., Experiment], damage: Callable[[Workspace], None], message: str
+):
+    config = made_up()
+    damage(Workspace(config))
+    with pytest.raises(DataError, match=message):
+        stage.evaluate(config)
+    assert not Workspace(config).predictions.exists()
+    assert not Workspace(config).report.exists()
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 1.5, -0.1])
+def test_a_model_that_gives_no_probabilities_is_refused(
+    made_up: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch, wrong: float
+):
+    config = made_up()
+
+    def predict_files(
+        self: FakeDetector, paths: Sequence[Path], done: Callable[[int], object] = int
+    ) -> SimpleNamespace:
+        return SimpleNamespace(
+            probabilities=np.full((len(paths), 6), wrong, np.float32), gated_in=np.ones(len(paths), bool), raised=0
+        )
+
+    monkeypatch.setattr(FakeDetector, "predict_files", predict_files)
+    with pytest.raises(DataError, match=r"outside \[0, 1\] for 40 slices of split val"):
+        stage.evaluate(config)
+
+
+def test_history_is_read_tolerantly(tmp_path: Path):
+    path = tmp_path / "history.csv"
+    assert plots.read_history(path) is None
+    for text in ("", "epoch,loss\n0,1\n", "stage,loss,val_loss\n"):
+        path.write_text(text)
+        assert plots.read_history(path) is None
+    path.write_text("epoch,loss,val_loss\n0,1,1\n1,0.5,\n")
+    history = plots.read_history(path)
+    assert history is not None
+    assert history["stage"].to_list() == ["", ""]
+    assert plots.training_figure(history, plots.LIGHT)

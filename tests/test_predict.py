@@ -1,0 +1,89 @@
+import json
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+
+import ich.predict
+from conftest import make_slice
+from ich.cli import run_command
+from ich.detector import Predictions
+from ich.errors import DataError
+from ich.labels import LABELS
+from ich.predict import find_files, predict
+
+WINDOWS = ((75, 215), (40, 80), (600, 2800))
+
+
+class MeanBrightness:
+    """Stands in for a trained detector: every probability is the mean grey level of the image."""
+
+    class card:
+        windows, size, aspect = WINDOWS, 64, "pad"
+
+    def predict(self, images):
+        level = images.mean(axis=(1, 2, 3), dtype=np.float64) / 255
+        return Predictions(np.repeat(level[:, None], 6, axis=1).astype(np.float32), level > 0.3)
+
+
+@pytest.fixture(autouse=True)
+def detector(monkeypatch):
+    monkeypatch.setattr(ich.predict, "load_detector", lambda model: MeanBrightness())
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Two series whose file names run against their positions; grey level rises with the position."""
+    for number in range(6):
+        make_slice(
+            tmp_path / "study" / f"ID_{9 - number}.dcm", np.full((64, 64), 1024 + 10 * number, np.int16),
+            SeriesInstanceUID=f"series {number % 2}", ImagePositionPatient=[0, 0, 5.0 * number],
+        )  # fmt: skip
+    return tmp_path / "study"
+
+
+def test_slices_come_series_by_series_in_order_along_the_normal(study):
+    result = predict([study], study / "model.keras")
+    found = [(row["series"], row["position_mm"], row["slice_index"]) for row in result.rows]
+    assert found == [
+        ("series 1", 5, 0), ("series 1", 15, 1), ("series 1", 25, 2),
+        ("series 0", 0, 0), ("series 0", 10, 1), ("series 0", 20, 2),
+    ]  # fmt: skip
+    for _, rows in result.by_series():
+        assert np.all(np.diff([row["any"] for row in rows]) > 0)
+        assert {row["slice_spacing_mm"] for row in rows} == {10}
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_is_predicted(study, capfd):
+    (study / "ID_9.dcm").write_text("not dicom")
+    (study / "notes.txt").write_text("ignored: not a DICOM name")
+    code = run_command(["predict", str(study), "--model", "model.keras", "--json", "--output", str(study / "out.csv")])
+    content = json.loads(capfd.readouterr().out)
+    assert code == 3
+    assert [item["reason"] for item in content["unreadable"]] == ["not a DICOM file: no DICM prefix"]
+    assert len(content["slices"]) == 5
+    assert all(0 <= row[label] <= 1 for row in content["slices"] for label in LABELS)
+    assert len(pl.read_csv(study / "out.csv")) == 5
+
+
+def test_table_for_people(study, capfd):
+    assert run_command(["predict", str(study / "ID_9.dcm"), "--model", "model.keras"]) == 0
+    text = capfd.readouterr().out
+    assert "Research use only" in text
+    assert re.search(r"ID_9.dcm +0.0( +0.146){6}", text)  # (0 HU: 39, 0 and 73 of 255 on average)
+
+
+def test_input_that_gives_nothing(study, tmp_path):
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        predict([tmp_path / "nowhere"], tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no .dcm files"):
+        predict([tmp_path / "empty"], tmp_path)
+    (tmp_path / "empty" / "a.dcm").write_text("x" * 200)
+    with pytest.raises(DataError, match="no readable CT slice among 1 files"):
+        predict([tmp_path / "empty"], tmp_path)
+
+
+def test_a_file_named_twice_counts_once(study):
+    assert len(find_files([study, study / "ID_9.dcm"])) == 6
