@@ -20,11 +20,13 @@ from rich.console import Console
 from ich import __version__
 from ich.config import Experiment, StepName, load
 from ich.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, IchError
+from ich.stages import STEPS, is_up_to_date, run_step
+from ich.terminal import print_config_keys, print_info, print_outcome, print_predictions
 
 app = App(
     name="ich",
     help="Train, evaluate and run a detector of intracranial haemorrhage on head CT. Research use only; not a medical "
-    "device.",
+    "device. Steps take a config file (-c CONFIG); any of its keys can be replaced: --split.unit slice.",
     version=__version__,
     help_format="plaintext",
     result_action="return_value",
@@ -42,66 +44,26 @@ Overrides = Annotated[
 ]
 
 
-@app.command
-def phantom(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
-    """Make synthetic head CT in the competition's layout: DICOM files and a label CSV."""
-    return _one_step("phantom", config, overrides, json)
+def _add_step(name: StepName) -> None:
+    """Every step is a command of the same form."""
+
+    def command(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+        outcome = run_step(name, _load(config, overrides))
+        print_outcome(messages, name, outcome)
+        if json:
+            _print_json(outcome.counts)
+        return EXIT_INCOMPLETE if outcome.incomplete else EXIT_DONE
+
+    app.command(command, name=name, help=STEPS[name].help)
 
 
-@app.command
-def index(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
-    """Read the headers of all DICOM files: patients, studies, series, positions."""
-    return _one_step("index", config, overrides, json)
-
-
-@app.command
-def sample(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
-    """Step 1: choose slices from the label CSV."""
-    return _one_step("sample", config, overrides, json)
-
-
-@app.command
-def copy(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
-    """Step 2: copy or link the chosen DICOM files, verified; missing ones are listed."""
-    return _one_step("copy", config, overrides, json)
-
-
-@app.command
-def preprocess(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
-    """Step 3: DICOM to RGB PNG through three windows; every slice is accounted for in slices.parquet."""
-    return _one_step("preprocess", config, overrides, json)
-
-
-@app.command
-def split(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
-    """Step 4: training, validation and test, by patient."""
-    return _one_step("split", config, overrides, json)
-
-
-@app.command
-def augment(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
-    """Step 5: add changed copies of minority-class training images."""
-    return _one_step("augment", config, overrides, json)
-
-
-@app.command
-def train(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
-    """Step 6: train the networks."""
-    return _one_step("train", config, overrides, json)
-
-
-@app.command
-def evaluate(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
-    """Metrics, figures and a report on validation and test data."""
-    return _one_step("evaluate", config, overrides, json)
+for _name in STEPS:
+    _add_step(_name)
 
 
 @app.command
 def run(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
     """Do all steps of the config in order; those that are up to date are skipped."""
-    from ich.stages import is_up_to_date, run_step
-    from ich.terminal import print_outcome
-
     experiment = _load(config, overrides)
     results: dict[str, Any] = {}
     incomplete = False
@@ -131,7 +93,6 @@ def predict(
 ) -> int:
     """Probabilities of haemorrhage for every slice, in order along each series. Not for clinical use."""
     from ich.predict import predict as predict_files
-    from ich.terminal import print_predictions
 
     result = predict_files(inputs, model)
     if output is not None:
@@ -151,7 +112,6 @@ def info(
 ) -> int:
     """Versions, devices, memory, and disk space against what a config needs."""
     from ich.info import collect
-    from ich.terminal import print_info
 
     facts = collect(_load(config, overrides) if config else None)
     if json:
@@ -168,8 +128,6 @@ def show_config(
     explain: Annotated[bool, Parameter(negative="", help="List every key with its default and meaning.")] = False,
 ) -> int:
     """Print the resolved config, or with --explain every key there is."""
-    from ich.terminal import print_config_keys
-
     if explain or config is None:
         print_config_keys(Console())
         return EXIT_DONE
@@ -202,17 +160,6 @@ def run_command(arguments: list[str]) -> int:
     except OSError as error:
         messages.print(f"ich: {_explain(error)}", style="red", markup=False)
         return EXIT_FAILED
-
-
-def _one_step(name: StepName, config: Path, overrides: tuple[str, ...], as_json: bool) -> int:
-    from ich.stages import run_step
-    from ich.terminal import print_outcome
-
-    outcome = run_step(name, _load(config, overrides))
-    print_outcome(messages, name, outcome)
-    if as_json:
-        _print_json(outcome.counts)
-    return EXIT_INCOMPLETE if outcome.incomplete else EXIT_DONE
 
 
 def _load(config: Path, overrides: tuple[str, ...]) -> Experiment:

@@ -17,11 +17,13 @@ class Step:
 
     Attributes:
         run: the stage function; what it needs is imported when it is called.
+        help: what the command does, for `ich --help`.
         sections: parts of the config that its result depends on.
         reads_input: whether it reads the user's label file.
     """
 
     run: Callable[[Experiment], Outcome]
+    help: str
     sections: tuple[str, ...]
     reads_input: bool = False
 
@@ -81,15 +83,30 @@ def _evaluate(config: Experiment) -> Outcome:
 
 
 STEPS: dict[StepName, Step] = {
-    "phantom": Step(_phantom, ("phantom", "seed")),
-    "index": Step(_index, ("data",), reads_input=True),
-    "sample": Step(_sample, ("data", "sample", "seed"), reads_input=True),
-    "copy": Step(_copy, ("copy",)),
-    "preprocess": Step(_preprocess, ("preprocess",)),
-    "split": Step(_split, ("split", "seed"), reads_input=True),
-    "augment": Step(_augment, ("augment", "seed")),
-    "train": Step(_train, ("name", "train", "seed")),
-    "evaluate": Step(_evaluate, ("name", "evaluate", "seed")),
+    "phantom": Step(
+        _phantom,
+        "Make synthetic head CT in the competition's layout: DICOM files and a label CSV.",
+        ("phantom", "seed"),
+    ),
+    "index": Step(
+        _index,
+        "Read the headers of all DICOM files: patients, studies, series, positions.",
+        ("data",),
+        reads_input=True,
+    ),
+    "sample": Step(_sample, "Step 1: choose slices from the label CSV.", ("data", "sample", "seed"), reads_input=True),
+    "copy": Step(_copy, "Step 2: copy or link the chosen DICOM files, verified; missing ones are listed.", ("copy",)),
+    "preprocess": Step(
+        _preprocess,
+        "Step 3: DICOM to RGB PNG through three windows; every slice is accounted for in slices.parquet.",
+        ("preprocess",),
+    ),
+    "split": Step(_split, "Step 4: training, validation and test, by patient.", ("split", "seed"), reads_input=True),
+    "augment": Step(_augment, "Step 5: add changed copies of minority-class training images.", ("augment", "seed")),
+    "train": Step(_train, "Step 6: train the networks.", ("name", "train", "seed")),
+    "evaluate": Step(
+        _evaluate, "Metrics, figures and a report on validation and test data.", ("name", "evaluate", "seed")
+    ),
 }
 
 
