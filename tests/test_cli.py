@@ -70,6 +70,33 @@ def test_run_does_what_is_not_up_to_date(config_file, small_dataset, capfd):
     assert re.findall(r"(\w+): up to date", capfd.readouterr().err) == ["index", "split", "sample", "copy"]
 
 
+def test_what_a_repeated_step_changed_is_done_again(config_file, small_dataset, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = str(
+        config_file(workspace="relative/workspace", steps=PREPARATION[:-1] + ", augment]", augment="{target: 20}")
+    )
+    run_command(["run", "-c", config])
+    table = tmp_path / "relative" / "workspace" / "data_train.csv"
+    augmented = fingerprint(table)
+    run_command(["preprocess", "-c", config])  # fills the folders anew, without augmented images
+    assert fingerprint(table) != augmented
+    capfd.readouterr()
+    run_command(["run", "-c", config])
+    assert re.findall(r"(\w+): up to date", capfd.readouterr().err) == [
+        "index",
+        "split",
+        "sample",
+        "copy",
+        "preprocess",
+    ]
+    assert fingerprint(table) == augmented
+    labels = tmp_path / "labels.csv"
+    labels.write_text(labels.read_text().replace(f"{small_dataset[0]}_subdural,0", f"{small_dataset[0]}_subdural,1")
+                      .replace(f"{small_dataset[0]}_any,0", f"{small_dataset[0]}_any,1"))  # fmt: skip
+    run_command(["run", "-c", config])
+    assert "up to date" not in capfd.readouterr().err
+
+
 def test_a_record_says_what_was_done_from_what(config_file, small_dataset, tmp_path):
     run_command(["index", "-c", str(config_file())])
     record = json.loads((tmp_path / "workspace" / "records" / "index.json").read_text())

@@ -20,8 +20,10 @@ from rich.console import Console
 from ich import __version__
 from ich.config import Experiment, StepName, load
 from ich.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, IchError
+from ich.evaluation.terminal import print_results
 from ich.stages import STEPS, is_up_to_date, run_step
 from ich.terminal import print_config_keys, print_info, print_outcome, print_predictions
+from ich.workspace import Workspace, read_json
 
 app = App(
     name="ich",
@@ -71,6 +73,9 @@ def run(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
         record = is_up_to_date(name, experiment)
         if record is not None:
             messages.print(f"{name}: up to date")
+            if name == "evaluate":
+                report = Workspace(experiment).report
+                print_results(messages, read_json(report / "metrics.json"), report / "report.html")
             results[name] = record["counts"]
             incomplete |= record["incomplete"]
             continue

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ich import __version__
@@ -113,31 +114,57 @@ STEPS: dict[StepName, Step] = {
 def run_step(name: StepName, config: Experiment) -> Outcome:
     """Run one step and record what it did; the record of an earlier run is gone as soon as this one starts."""
     workspace = Workspace(config)
-    record = workspace.records / f"{name}.json"
-    record.unlink(missing_ok=True)
+    _record(name, workspace).unlink(missing_ok=True)
     outcome = STEPS[name].run(config)
-    write_json(record, {
+    root = workspace.root.resolve()
+    write_json(_record(name, workspace), {
         "step": name, "key": _key(name, config), **provenance(), "inputs": _inputs(name, workspace),
+        "built_on": _built_on(name, config),
         "counts": outcome.counts, "notes": outcome.notes, "incomplete": outcome.incomplete,
-        "outputs": [str(path) for path in outcome.outputs],
+        "outputs": {str(path.resolve().relative_to(root)): _digest(path) for path in outcome.outputs},
         "config": config.model_dump(mode="json", by_alias=True),
     })  # fmt: skip
     return outcome
 
 
 def is_up_to_date(name: StepName, config: Experiment) -> dict[str, Any] | None:
-    """The record of the step's last run if nothing that it depends on has changed since and its outputs are there."""
+    """The record of the step's last run, if it still stands.
+
+    It stands if the settings of this step and those before it, the label file, and the outputs of the steps before it
+    are what they were, and its own outputs are as it left them. A step that was repeated by hand and gave the same
+    bytes makes nothing stale.
+    """
     workspace = Workspace(config)
-    record = workspace.records / f"{name}.json"
-    if not record.exists():
+    if not _record(name, workspace).exists():
         return None
-    content: dict[str, Any] = read_json(record)
+    content: dict[str, Any] = read_json(_record(name, workspace))
     stands = (
         content["key"] == _key(name, config)
         and content["inputs"] == _inputs(name, workspace)
-        and all((workspace.root / path).exists() for path in content["outputs"])
+        and content["built_on"] == _built_on(name, config)
+        and all(_digest(workspace.root / path) == digest for path, digest in content["outputs"].items())
     )
     return content if stands else None
+
+
+def _record(name: StepName, workspace: Workspace) -> Path:
+    return workspace.records / f"{name}.json"
+
+
+def _digest(path: Path) -> str | None:
+    """SHA-256 of a file; "folder" for a folder, whose content a table speaks for; None for what is not there."""
+    if path.is_dir():
+        return "folder"
+    return fingerprint(path) if path.exists() else None
+
+
+def _built_on(name: StepName, config: Experiment) -> dict[str, Any]:
+    """Outputs of the steps before this one, as their records have them."""
+    workspace = Workspace(config)
+    earlier = config.steps[: config.steps.index(name)] if name in config.steps else ()
+    return {
+        step: read_json(_record(step, workspace))["outputs"] for step in earlier if _record(step, workspace).exists()
+    }
 
 
 def _key(name: StepName, config: Experiment) -> str:

@@ -101,6 +101,12 @@ def _facts(workspace: Workspace, tables: Mapping[str, pl.DataFrame], ledger: pl.
 
 def _refuse_other_split(card: Card, config: Experiment) -> None:
     """A model that was trained on another split has seen some of the slices that are held out now."""
+    run = card.training.get("run", config.name)
+    if (run, card.model) != (config.name, config.train.model):
+        raise DataError(
+            f"the saved model is {card.model} of run {run}, the config names {config.train.model} of run {config.name}; "
+            "train it first: models/ holds the last that was trained"
+        )
     now = config.model_dump(mode="json")
     for key in ("split", "seed"):
         if card.config.get(key, now[key]) != now[key]:

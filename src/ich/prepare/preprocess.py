@@ -45,8 +45,9 @@ def preprocess(config: Experiment) -> Outcome:
     )  # fmt: skip
     write_parquet(workspace.slices, add_series_order(table))
     _remove_stale(workspace.png, there, table)
-    filled = fill_split_folders(workspace) if workspace.splits.exists() else []
-    return _outcome(table, [workspace.slices, workspace.png, *filled])
+    if workspace.splits.exists():
+        fill_split_folders(workspace)
+    return _outcome(table, [workspace.slices, workspace.png])
 
 
 def preprocess_chunk(files: Sequence[SourceFile], png: Path, how: Preprocess) -> pl.DataFrame:

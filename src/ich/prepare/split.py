@@ -34,8 +34,9 @@ def split(config: Experiment) -> Outcome:
         "splits": summary, "units_in_two_splits": _units_in_two_splits(assigned),
         "assignment": dict(assigned.select("unit", "split").unique("unit").sort("unit").iter_rows()),
     })  # fmt: skip
-    filled = fill_split_folders(workspace) if workspace.slices.exists() and workspace.sampled.exists() else []
-    return Outcome(counts={"unit": config.split.unit, "splits": summary}, outputs=[workspace.splits, *filled])
+    if workspace.slices.exists() and workspace.sampled.exists():
+        fill_split_folders(workspace)
+    return Outcome(counts={"unit": config.split.unit, "splits": summary}, outputs=[workspace.splits])
 
 
 def assign_slices(table: pl.DataFrame, how: Split, seed: int) -> list[str]:
@@ -157,7 +158,7 @@ def patients(workspace: Workspace) -> pl.DataFrame:
     raise DataError("patients are not known yet: run `ich index` or `ich preprocess` first, or set split.unit: slice")
 
 
-def fill_split_folders(workspace: Workspace) -> list[Path]:
+def fill_split_folders(workspace: Workspace) -> None:
     """Write `data_<split>.csv` and fill `data_<split>/` with links to the images; both hold only readable slices.
 
     Called by `split` or `preprocess`, whichever comes later. A folder is built under another name and swapped in.
@@ -166,13 +167,10 @@ def fill_split_folders(workspace: Workspace) -> list[Path]:
     usable = ledger.filter(pl.col("status").is_in(["ok", "repaired"])).select(IMAGE_ID)
     table = read_table(workspace.sampled).join(usable, on=IMAGE_ID, how="semi")
     table = table.join(read_assignment(workspace), on=IMAGE_ID, how="inner").sort(IMAGE_ID)
-    outputs = []
     for name in SPLITS:
         rows = table.filter(pl.col("split") == name).drop("split")
         _fill(workspace.images(name), rows[IMAGE_ID].to_list(), workspace.png)
         write_csv(workspace.table(name), rows)
-        outputs += [workspace.table(name), workspace.images(name)]
-    return outputs
 
 
 def _fill(folder: Path, image_ids: list[str], png: Path) -> None:
