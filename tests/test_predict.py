@@ -8,10 +8,14 @@ import pytest
 import ich.predict
 from conftest import make_slice
 from ich.cli import run_command
+from ich.data import read_batch
 from ich.detector import Predictions
 from ich.errors import DataError
 from ich.labels import LABELS
 from ich.predict import find_files, predict
+from ich.prepare.preprocess import preprocess
+from ich.prepare.sample import sample
+from ich.workspace import Workspace
 
 WINDOWS = ((75, 215), (40, 80), (600, 2800))
 
@@ -87,3 +91,20 @@ def test_input_that_gives_nothing(study, tmp_path):
 
 def test_a_file_named_twice_counts_once(study):
     assert len(find_files([study, study / "ID_9.dcm"])) == 6
+
+
+def test_prediction_sees_the_bytes_that_training_sees(experiment, small_dataset, tmp_path, monkeypatch):
+    config = experiment(sample={"scope": "all"}, steps=["sample", "preprocess"])
+    sample(config)
+    preprocess(config)
+    seen = []
+
+    class Recorder(MeanBrightness):
+        def predict(self, images):
+            seen.append(images)
+            return super().predict(images)
+
+    monkeypatch.setattr(ich.predict, "load_detector", lambda model: Recorder())
+    predict([tmp_path / "dicom"], tmp_path / "model.keras")
+    trained_on = read_batch([Workspace(config).png / f"{image_id}.png" for image_id in small_dataset], 64)
+    assert np.array_equal(np.concatenate(seen), trained_on)

@@ -1,0 +1,113 @@
+"""Milliseconds a slice for each preparation step, on one core, with what a slice's time goes to.
+
+    python -m benchmarks.prepare [--patients N]
+
+The slices are phantoms, 512 x 512, uncompressed 16-bit, as large as the competition's. Steps run as `ich` runs them, in
+this process; the first run of each is not counted where it compiles. Disk writes go to a temporary folder.
+"""
+
+import argparse
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pydicom
+from rich.console import Console
+from rich.table import Table
+
+from ich.config import Experiment, validate
+from ich.dicom.read import read_slice
+from ich.phantom.dataset import phantom
+from ich.prepare.augment import augment
+from ich.prepare.copy import copy
+from ich.prepare.index import index
+from ich.prepare.preprocess import encode_png, preprocess
+from ich.prepare.sample import sample
+from ich.prepare.split import split
+from ich.windows import rgb_from_hu
+from ich.workspace import Workspace
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patients", type=int, default=40)
+    patients = parser.parse_args().patients
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        config = experiment(Path(folder), patients)
+        table = Table(
+            "what", "slices", "ms a slice", title=f"preparation, one core of {machine()}", title_justify="left"
+        )
+        for name, slices, seconds in [*steps(config), *parts(config)]:
+            table.add_row(name, f"{slices:,}", f"{1000 * seconds / slices:.2f}")
+    Console().print(table)
+
+
+def experiment(folder: Path, patients: int) -> Experiment:
+    return validate(
+        {
+            "workspace": str(folder / "workspace"),
+            "steps": ["phantom", "index", "split", "sample", "copy", "preprocess", "augment"],
+            "phantom": {"patients": patients, "quirks": False},
+            "copy": {"mode": "copy"},
+            "preprocess": {"size": 256, "workers": 1},
+            "augment": {"target": 0},
+        },
+        "benchmark",
+    )
+
+
+def steps(config: Experiment) -> list[tuple[str, int, float]]:
+    """Whole steps, as the commands run them."""
+    results = []
+    outcomes: dict[str, Any] = {}
+    for step in (phantom, index, split, sample, copy, preprocess):
+        seconds, outcomes[step.__name__] = timed(lambda step=step: step(config))
+        results.append((step.__name__, outcomes[step.__name__].counts.get("slices", 0), seconds))
+    slices = outcomes["preprocess"].counts["slices"]
+    results = [(name, count or slices, seconds) for name, count, seconds in results]
+    results[0] = ("phantom (all cores)", *results[0][1:])
+    few = config.model_copy(update={"augment": config.augment.model_copy(update={"target": 50})})
+    many = config.model_copy(update={"augment": config.augment.model_copy(update={"target": 250})})
+    (short, one), (long, two) = (timed(lambda how=how: augment(how)) for how in (few, many))
+    written = two.counts["augmented images written"] - one.counts["augmented images written"]
+    results.append(("augment (all cores), an image more", written, long - short))
+    return results
+
+
+def parts(config: Experiment) -> list[tuple[str, int, float]]:
+    """What preprocessing one slice consists of."""
+    paths = sorted(Workspace(config).dicom.glob("*.dcm"))[:300]
+    how = config.preprocess
+    slices = [read_slice(path) for path in paths]
+    images = [rgb_from_hu(ct.hu, how.windows, how.size) for ct in slices]
+    jobs: dict[str, Callable[[], object]] = {
+        "  read bytes": lambda: [path.read_bytes() for path in paths],
+        "  pydicom alone: read and decode": lambda: [pydicom.dcmread(path).pixel_array for path in paths],
+        "  read, decode, check, HU": lambda: [read_slice(path) for path in paths],
+        "  window and resize": lambda: [rgb_from_hu(ct.hu, how.windows, how.size) for ct in slices],
+        "  encode PNG": lambda: [encode_png(image) for image in images],
+    }
+    return [(name, len(paths), float(np.median([timed(job)[0] for _ in range(5)]))) for name, job in jobs.items()]
+
+
+def timed(job: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = job()
+    return time.perf_counter() - start, result
+
+
+def machine() -> str:
+    """Processor and Python."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return f"{model}, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    main()
