@@ -79,15 +79,25 @@ def read_card(model: Path) -> Card:
     if not model.is_file():
         raise DataError(f"model {model} does not exist; train one (`ich train`) or give the path of a .keras file")
     if not path.is_file():
-        raise DataError(f"model {model} has no card: {path.name} must lie beside it; copy it from where the model was trained")
+        raise DataError(
+            f"model {model} has no card: {path.name} must lie beside it; copy it from where the model was trained"
+        )
     try:
         card = Card.model_validate(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path} is not a model's card ({key}: {first['msg']}); copy it from where the model was trained") from error
+        raise DataError(
+            f"{path} is not a model's card ({key}: {first['msg']}); copy it from where the model was trained"
+        ) from error
     if card.labels != LABELS:
-        raise DataError(f"{path}: labels must be {', '.join(LABELS)} in this order, got {', '.join(card.labels)}; train the model again")
+        raise DataError(
+            f"{path}: labels must be {', '.join(LABELS)} in this order, "
+            f"got {', '.join(card.labels)}; train the model again"
+        )
     if card.file_sha256 != fingerprint(model):
-        raise DataError(f"{path} describes another file than {model.name} (SHA-256 differs); copy both from the same training, or train again")
+        raise DataError(
+            f"{path} describes another file than {model.name} (SHA-256 differs); "
+            "copy both from the same training, or train again"
+        )
     return card

@@ -1,0 +1,214 @@
+"""A trained model ready for use: images to the six probabilities, gate first.
+
+A slice whose P(any) is under the gate's threshold never reaches stage 2: its subtypes get P(any) times their share
+among natural training positives. Every batch has one shape (short ones are filled up), so that each network is compiled
+once.
+"""
+
+import ich.keras_backend  # noqa: F401
+
+# isort: split
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from ich.card import Card, read_card
+from ich.data import image_batches, pad_batch
+from ich.errors import DataError
+from ich.labels import LABELS, SUBTYPES
+from ich.models.cascade import split_cascade
+from ich.models.initialize import numpy_initializers
+from ich.precision import resolve_precision
+
+Forward = Callable[[list[NDArray[Any]]], list[NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of n slices.
+
+    Attributes:
+        probabilities: (n, 6) float32 in [0, 1], in label order; `any` is never less than a subtype.
+        gated_in: (n,) bool, whether stage 2 ran; all True for a flat model.
+        raised: how many slices of a flat model had `any` raised to their largest subtype; 0 for a cascade.
+    """
+
+    probabilities: NDArray[np.float32]
+    gated_in: NDArray[np.bool_]
+    raised: int = 0
+
+
+class Detector:
+    """A network and its card.
+
+    Attributes:
+        card: what belongs to the model: windows, size, aspect, gate (`ich.card.Card`).
+        network: images to the six probabilities without gating; what explanations look into.
+    """
+
+    def __init__(self, network: keras.Model, card: Card) -> None:
+        self.network, self.card = network, card
+        parts = [network] if card.gate is None else split_cascade(network)
+        self._stages = [compile_forward(part) for part in parts]
+
+    def predict(self, images: NDArray[np.uint8], batch_size: int = 32) -> Predictions:
+        """Probabilities of images.
+
+        Args:
+            images: (n, size, size, 3) uint8 RGB, windowed as the card says (`ich.windows`).
+            batch_size: slices that are computed together; changes no result.
+
+        Raises:
+            DataError: the images have another shape or type.
+        """
+        size = self.card.size
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
+            raise DataError(
+                f"images must be uint8 of shape (n, {size}, {size}, 3), got {images.dtype} of shape {images.shape}"
+            )
+        batch_size = max(1, min(batch_size, len(images)))
+        return self._predict((images[i : i + batch_size] for i in range(0, len(images), batch_size)), batch_size)
+
+    def predict_files(
+        self, paths: Sequence[Path], batch_size: int = 32, done: Callable[[int], object] = int
+    ) -> Predictions:
+        """Probabilities of PNG files that step 3 wrote, read in the background; any number of them.
+
+        Args:
+            paths: PNG files.
+            batch_size: slices that are computed together; changes no result.
+            done: called with the number of slices just done, e.g. to advance a progress bar.
+
+        Raises:
+            DataError: a file cannot be used; see `ich.data.read_png`.
+        """
+        batch_size = max(1, min(batch_size, len(paths)))
+        return self._predict(image_batches(paths, self.card.size, batch_size), batch_size, done)
+
+    def _predict(
+        self, batches: Iterable[NDArray[np.uint8]], batch_size: int, done: Callable[[int], object] = int
+    ) -> Predictions:
+        if self.card.gate is None:
+            return self._flat(batches, batch_size, done)
+        return self._gated(batches, batch_size, self.card.gate.threshold, done)
+
+    def _flat(
+        self, batches: Iterable[NDArray[np.uint8]], batch_size: int, done: Callable[[int], object]
+    ) -> Predictions:
+        results = [np.empty((0, len(LABELS)), np.float32)]
+        for images in batches:
+            results.append(_run(self._stages[0], [images], batch_size)[0])
+            done(len(images))
+        probabilities = np.concatenate(results)
+        largest = probabilities.max(axis=1)
+        raised = int((largest > probabilities[:, 0]).sum())
+        probabilities[:, 0] = largest
+        return Predictions(probabilities, np.ones(len(probabilities), bool), raised)
+
+    def _gated(
+        self, batches: Iterable[NDArray[np.uint8]], batch_size: int, threshold: float, done: Callable[[int], object]
+    ) -> Predictions:
+        gate, subtypes = self._stages
+        p_any: list[NDArray[np.float32]] = [np.empty((0, 1), np.float32)]
+
+        def passing() -> Iterator[list[NDArray[Any]]]:
+            """Run the gate; of the slices that pass, the images and what else stage 2 needs of them."""
+            for images in batches:
+                p, *reused = _run(gate, [images], batch_size)
+                p_any.append(p)
+                yield [rows[p[:, 0] >= threshold] for rows in (images, *reused)]
+                done(len(images))
+
+        empty = np.empty((0, len(SUBTYPES)), np.float32)
+        given = np.concatenate(
+            [empty, *(_run(subtypes, batch, batch_size)[0] for batch in _regroup(passing(), batch_size))]
+        )
+        p = np.concatenate(p_any)
+        gated_in = p[:, 0] >= threshold
+        p_subtype_if_any = np.tile(self._prevalence(), (len(p), 1))
+        p_subtype_if_any[gated_in] = given
+        return Predictions(np.hstack([p, p * p_subtype_if_any]), gated_in)
+
+    def _prevalence(self) -> NDArray[np.float32]:
+        return np.array([self.card.conditional_prevalence[subtype] for subtype in SUBTYPES], np.float32)
+
+
+def load_detector(model: Path) -> Detector:
+    """Load a trained model.
+
+    Args:
+        model: a .keras file; its card lies beside it under the same name, ending in .json.
+
+    Raises:
+        DataError: the file or its card is not there, damaged, or they do not belong together.
+    """
+    card = read_card(model)
+    try:
+        with numpy_initializers(0):  # the values are overwritten at once; drawing them by Keras takes seconds
+            network = keras.models.load_model(model, compile=False)
+        adapt_precision(network)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{model} cannot be loaded as a Keras model ({reason}); train it again, with this version of ich"
+        ) from error
+    if network.input_shape[1:] != (card.size, card.size, 3) or network.output_shape[1:] != (len(LABELS),):
+        raise DataError(
+            f"{model} maps {network.input_shape} to {network.output_shape}, its card says {card.size} x {card.size} "
+            f"RGB to {len(LABELS)} labels; train it again"
+        )
+    return Detector(network, card)
+
+
+def adapt_precision(network: keras.Model) -> None:
+    """Let layers that were trained in mixed precision compute in what this machine is good at; others stay float32."""
+    policy = resolve_precision("auto")
+    for layer in network._flatten_layers():  # not public; `layers` leaves out the parts of an attention layer
+        if layer.dtype_policy.name.startswith("mixed_"):
+            layer.dtype_policy = policy
+
+
+def compile_forward(network: keras.Model) -> Forward:
+    """The network as a function of arrays, one an input, to arrays, one an output; compiled once for each shape."""
+    if keras.backend.backend() != "jax":
+        return lambda inputs: [np.asarray(output) for output in _as_list(network.predict_on_batch(inputs))]
+    # Keras's `predict_on_batch` assigns every variable anew after each batch: 3 ms for EfficientNetV2M's 1,017 (CPU).
+    import jax
+
+    @jax.jit
+    def forward(state: list[list[Any]], inputs: list[Any]) -> list[Any]:
+        return _as_list(network.stateless_call(*state, inputs if len(inputs) > 1 else inputs[0], training=False)[0])
+
+    def run(inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        # Read each time: whoever calls `predict` on the network replaces its variables' arrays and deletes the old.
+        state = [[v.value for v in part] for part in (network.trainable_variables, network.non_trainable_variables)]
+        return [np.asarray(output) for output in forward(state, inputs)]
+
+    return run
+
+
+def _as_list(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+
+
+def _run(forward: Forward, inputs: list[NDArray[Any]], batch_size: int) -> list[NDArray[Any]]:
+    """Run one batch of at most `batch_size` rows at exactly that shape."""
+    count = len(inputs[0])
+    return [output[:count] for output in forward([pad_batch(rows, batch_size) for rows in inputs])]
+
+
+def _regroup(batches: Iterable[list[NDArray[Any]]], batch_size: int) -> Iterator[list[NDArray[Any]]]:
+    """Full batches from batches of any length, rows in the same order; the last one may be shorter."""
+    waiting: list[NDArray[Any]] | None = None
+    for batch in batches:
+        waiting = batch if waiting is None else [np.concatenate(pair) for pair in zip(waiting, batch, strict=True)]
+        if len(waiting[0]) >= batch_size:
+            yield [rows[:batch_size] for rows in waiting]
+            waiting = [rows[batch_size:] for rows in waiting]
+    if waiting is not None and len(waiting[0]):
+        yield waiting

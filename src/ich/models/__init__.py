@@ -1,0 +1,3 @@
+"""What a network is: backbones, heads, the cascade made of them. How it learns is `ich.training`."""
+
+import ich.keras_backend  # noqa: F401

@@ -1,0 +1,122 @@
+"""Backbones by name: RGB images to feature maps at 1/32 of their size.
+
+Two families, each with Keras's own members, for which ImageNet weights exist, and one narrow, shallow member for the
+demo and the tests. Whatever scaling a family wants is inside its graph, so that every model takes RGB 0-255.
+"""
+
+import difflib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+
+# The generic constructors are not public API. Keras is pinned in pyproject.toml, and a test builds from both.
+from keras.src.applications.convnext import ConvNeXt
+from keras.src.applications.efficientnet_v2 import EfficientNetV2
+
+from ich.errors import ConfigError, DataError
+
+STRIDE = 32
+
+# Keras's constructors by name, and the stem of the weight file that belongs to each (<stem>_notop.h5).
+PUBLISHED: dict[str, str] = {
+    **{f"EfficientNetV2{member}": f"efficientnetv2-{member.lower()}" for member in ("B0", "B1", "B2", "B3", "S", "M", "L")},
+    **{f"ConvNeXt{member}": f"convnext_{member.lower()}" for member in ("Tiny", "Small", "Base", "Large", "XLarge")},
+}
+
+
+def _efficientnet_demo(shape: tuple[int, int, int]) -> keras.Model:
+    blocks = [
+        {"kernel_size": 3, "num_repeat": 1, "input_filters": 16, "output_filters": 16, "expand_ratio": 1, "se_ratio": 0, "strides": 1, "conv_type": 1},
+        {"kernel_size": 3, "num_repeat": 1, "input_filters": 16, "output_filters": 24, "expand_ratio": 4, "se_ratio": 0, "strides": 2, "conv_type": 1},
+        {"kernel_size": 3, "num_repeat": 1, "input_filters": 24, "output_filters": 32, "expand_ratio": 4, "se_ratio": 0, "strides": 2, "conv_type": 1},
+        {"kernel_size": 3, "num_repeat": 1, "input_filters": 32, "output_filters": 48, "expand_ratio": 4, "se_ratio": 0.25, "strides": 2, "conv_type": 0},
+        {"kernel_size": 3, "num_repeat": 1, "input_filters": 48, "output_filters": 64, "expand_ratio": 4, "se_ratio": 0.25, "strides": 2, "conv_type": 0},
+    ]
+    return EfficientNetV2(0.25, 0.3, shape[0], blocks_args=blocks, name="efficientnetv2-demo", include_top=False, weights=None, input_shape=shape)
+
+
+def _convnext_demo(shape: tuple[int, int, int]) -> keras.Model:
+    return ConvNeXt(
+        [1, 1, 2, 1], [16, 32, 64, 128], layer_scale_init_value=None, name="convnext_demo",
+        include_top=False, weights=None, input_shape=shape,
+    )
+
+
+DEMO: dict[str, Callable[[tuple[int, int, int]], keras.Model]] = {
+    "EfficientNetV2Demo": _efficientnet_demo,
+    "ConvNeXtDemo": _convnext_demo,
+}
+
+
+def build_backbone(name: str, size: int, weights: str, *, label: str) -> keras.Model:
+    """One backbone without its classification head.
+
+    Args:
+        name: a member of PUBLISHED or DEMO.
+        size: rows and columns of the image, a multiple of 32, at least 64.
+        weights: `imagenet` (Keras downloads the file), `none` (a random start), or a weight file of Keras's
+            (`<stem>_notop.h5`), or the folder that holds it.
+        label: name of the model, by which it is found as a layer of others.
+
+    Returns:
+        RGB 0-255, float (n, size, size, 3), to features (n, size/32, size/32, c).
+
+    Raises:
+        ConfigError: unknown name, a size that does not fit, or published weights for a demo member.
+        DataError: the weight file is not there, cannot be downloaded, or belongs to another network.
+    """
+    if name not in PUBLISHED and name not in DEMO:
+        close = difflib.get_close_matches(name, [*PUBLISHED, *DEMO], n=3, cutoff=0.4) or [*PUBLISHED, *DEMO]
+        raise ConfigError(f"train.backbones: no backbone is called {name!r}; did you mean {' or '.join(close)}?")
+    if size % STRIDE or size < 2 * STRIDE:
+        raise ConfigError(f"preprocess.size must be a multiple of {STRIDE} and at least {2 * STRIDE} for {name}, got {size}")
+    shape = (size, size, 3)
+    if name in DEMO:
+        if weights != "none":
+            raise ConfigError(f"train.weights: {name} has no published weights; set it to none, got {weights!r}")
+        backbone = DEMO[name](shape)
+    else:
+        backbone = _published(name, shape, weights)
+    backbone.name = label
+    return backbone
+
+
+def top_layers(backbone: keras.Model) -> list[keras.Layer]:
+    """Layers of the last resolution stage and all that follow it: what `trainable: top` trains of a backbone.
+
+    The stage starts with the first layer, in the order of the graph, whose output has the rows and columns of the
+    feature map. EfficientNetV2: from block6a's strided convolution on. ConvNeXt: the third downsampling and stage 3.
+    """
+    layers = backbone.layers
+    first = next(i for i, layer in enumerate(layers) if layer.output.shape[1:3] == backbone.output.shape[1:3])
+    return layers[first:]
+
+
+def _published(name: str, shape: tuple[int, int, int], weights: str) -> keras.Model:
+    constructor = getattr(keras.applications, name)
+    if weights == "none":
+        return constructor(include_top=False, weights=None, input_shape=shape)
+    file = f"{PUBLISHED[name]}_notop.h5"
+    if weights == "imagenet":
+        try:
+            return constructor(include_top=False, weights="imagenet", input_shape=shape)
+        except Exception as error:  # Keras raises a bare Exception when a download fails
+            folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+            raise DataError(
+                f"train.weights: the ImageNet weights of {name} could not be had ({_one_line(error)}); put Keras's file {file} "
+                f"into {folder}, or set train.weights to the folder that holds it"
+            ) from error
+    path = Path(weights).expanduser()
+    path = path / file if path.is_dir() else path
+    if not path.is_file():
+        raise DataError(f"train.weights: {path} does not exist; put Keras's {file} there, or set it to imagenet or none")
+    try:
+        return constructor(include_top=False, weights=str(path), input_shape=shape)
+    except (ValueError, OSError, KeyError) as error:
+        raise DataError(f"train.weights: {path} does not hold weights of {name} without its top: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,67 @@
+"""A slice of a head as HU: brain, skull base, face and wall put together."""
+
+import cv2
+import numpy as np
+
+from ich.phantom.brain import Brain
+from ich.phantom.face import paint_base, paint_face
+from ich.phantom.fields import Field, Index
+from ich.phantom.head import GRID, Frame
+from ich.phantom.plane import Plane
+from ich.phantom.skull import AIR, Profile, base_cover, face_depth, profile, wall_depth, wall_index
+
+
+def compose(plane: Plane, brain: Brain, rows: int) -> Field:
+    """Put brain, skull base, face and wall together.
+
+    Args:
+        plane: the slice.
+        brain: its brain, with bleeds drawn in.
+        rows: rows and columns of the image.
+
+    Returns:
+        HU, shape (rows, rows), float32, before the scanner's noise and artefacts.
+    """
+    frame = plane.frame
+    image = np.full((rows, rows), AIR, np.float32)
+    window, size = image_window(frame, rows)
+    head = plane.frame.head
+    index = wall_index(_resize(wall_depth(plane), size), plane, _resize(plane.lean, size))
+    if not plane.low:
+        image[window] = _enclose(profile(head, True), index, _resize(brain.hu, size))
+        return image
+    base = paint_base(plane, brain.fine)
+    hu = _enclose(profile(head, True), index, _resize(base + brain.cavity * (brain.hu - base), size))
+    cover = base_cover(plane)
+    if cover.min() < 1:
+        index = wall_index(_resize(face_depth(plane), size), plane, np.float32(0))
+        face = _enclose(profile(head, False), index, _resize(paint_face(plane), size))
+        hu = face + _resize(cover, size) * (hu - face)
+    image[window] = hu
+    return image
+
+
+def image_window(frame: Frame, rows: int) -> tuple[tuple[slice, slice], tuple[int, int]]:
+    """Rows and columns of an image of size `rows` that the frame covers, and their number."""
+    first = [origin * rows // GRID for origin in frame.origin]
+    size = frame.x.shape[0] * rows // GRID, frame.x.shape[1] * rows // GRID
+    return (slice(first[0], first[0] + size[0]), slice(first[1], first[1] + size[1])), size
+
+
+def spread(frame: Frame, values: Field, rows: int) -> Field:
+    """A field of the frame on an image of size `rows`, zero around it."""
+    image = np.zeros((rows, rows), np.float32)
+    window, size = image_window(frame, rows)
+    image[window] = _resize(values, size)
+    return image
+
+
+def _enclose(tables: Profile, index: Index, contents: Field) -> Field:
+    return tables.wall.take(index) + tables.inside.take(index) * contents
+
+
+def _resize(image: Field, size: tuple[int, int]) -> Field:
+    if size == image.shape:
+        return image
+    way = cv2.INTER_LINEAR if size[0] > image.shape[0] else cv2.INTER_AREA
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=way), np.float32)

@@ -1,0 +1,135 @@
+"""One slice through a head: where its pixels lie, how deep under the skull, and the shapes drawn in it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ich.phantom.fields import Field, rise
+from ich.phantom.head import GRID, Frame
+
+WIDEST = 42.0  # mm above the orbitomeatal line: where the skull is widest
+SHELL = 4.5  # mm of bone under the floor of the skull
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Fields of one slice, shape of the frame, float32, mm."""
+
+    frame: Frame
+    height: float  # of the slice
+    slab: float  # slice thickness
+    z: Field  # height of each pixel
+    xw: Field  # coordinates bent by smooth noise: shapes drawn in them look grown
+    yw: Field
+    depth: Field  # under the outer surface of the skull, in 3-D
+    lean: Field  # |z component| of the skull's normal: how obliquely the slice cuts it
+    above: Field  # over the floor of the skull
+    floor_edge: Field  # distance over which partial volume blurs the floor
+    low: bool  # whether the slice touches the skull base
+
+    @property
+    def inner(self) -> Field:
+        """Depth under the inner table."""
+        return self.depth - self.frame.thickness
+
+
+def cut(frame: Frame, height: float, slab: float) -> Plane:
+    """Cut a slice of thickness `slab` at `height` (mm)."""
+    z = frame.tilt + np.float32(height)
+    up = np.maximum(z - WIDEST, 0) / np.float32(frame.head.vertex - WIDEST)
+    dome = up * up * np.sqrt(up)  # exponent 2.5: steeper side walls and a flatter top than an ellipsoid
+    down = np.minimum(z - WIDEST, 0) / np.float32(75)
+    taper = 1 - down * down * (np.float32(0.10) - np.float32(0.2) * frame.forward)
+    reach = frame.reach / taper
+    level = np.sqrt(reach * reach + dome)
+    in_plane = reach * frame.slope / (level * taper)
+    through = 1.25 * up * np.sqrt(up) / (level * np.float32(frame.head.vertex - WIDEST))
+    steep = np.sqrt(in_plane * in_plane + through * through)
+    aside = np.abs(frame.x)
+    bend = np.minimum(np.float32(0.4) + aside * np.float32(0.06), np.float32(2.4))  # the midline is straight
+    above = z - frame.floor
+    return Plane(
+        frame=frame, height=height, slab=slab, z=z,
+        xw=frame.x + bend * frame.coarse.at(height) + frame.shift,
+        yw=frame.y + np.float32(2.2) * frame.coarse2.at(height),
+        depth=(1 - level) / np.maximum(steep, np.float32(0.004)),
+        lean=through / np.maximum(steep, np.float32(0.004)),
+        above=above,
+        floor_edge=np.float32(slab + 1) + frame.steep,
+        low=bool(above.min(initial=99, where=frame.floor > -60) < SHELL + slab) or height < 45,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """Centre, radii (mm) and the angle by which it is turned in the axial plane (radians, front to left)."""
+
+    centre: tuple[float, float, float]
+    radii: tuple[float, float, float]
+    angle: float = 0.0
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Part of the grid with a coverage from 0 to 1."""
+
+    where: tuple[slice, slice]
+    cover: Field
+
+    def paint(self, image: Field, value: Field | float) -> None:
+        """Blend `value` into `image`."""
+        part = image[self.where]
+        part += self.cover * (value - part)
+
+    def add_to(self, mask: Field) -> None:
+        """Unite with a coverage."""
+        part = mask[self.where]
+        np.maximum(part, self.cover, out=part)
+
+
+def draw(
+    plane: Plane, shape: Ellipsoid, edge: float = 1.5, warped: bool = True, rough: Field | None = None
+) -> Patch | None:
+    """Coverage of an ellipsoid in a slice, partial volume included; None where the slice misses it.
+
+    Args:
+        plane: the slice.
+        shape: the ellipsoid, in head coordinates.
+        edge: softness of its surface in mm.
+        warped: whether it follows the bent coordinates.
+        rough: added to the distance from the surface, mm.
+    """
+    (cx, cy, cz), (ra, rb, rc) = shape.centre, shape.radii
+    frame = plane.frame
+    head = frame.head
+    height = plane.height + head.pitch * cy + head.roll * cx
+    spread = plane.slab / 2 + edge + (6 if rough is not None else 0) + abs(head.pitch) * rb + abs(head.roll) * ra
+    if abs(height - cz) > rc + spread:
+        return None
+    where = _box(frame, cx, cy, max(ra, rb) + edge + 5 + (6 if rough is not None else 0))
+    x = (plane.xw if warped else frame.x)[where] - np.float32(cx)
+    y = (plane.yw if warped else frame.y)[where] - np.float32(cy)
+    if x.size == 0:
+        return None
+    cos, sin = np.float32(np.cos(shape.angle)), np.float32(np.sin(shape.angle))
+    u, v = (cos * x + sin * y) / np.float32(ra), (cos * y - sin * x) / np.float32(rb)
+    w = (plane.z[where] - np.float32(cz)) / np.float32(rc)
+    level = np.sqrt(u * u + v * v + w * w) + np.float32(1e-3)
+    pull = np.sqrt(np.square(u / ra) + np.square(v / rb) + np.square(w / rc)) + np.float32(1e-4)
+    distance = (1 - level) * level / pull
+    if rough is not None:
+        distance += rough[where]
+    return Patch(where, rise(distance, np.float32(edge) + np.float32(plane.slab) * np.abs(w) / (pull * rc)))
+
+
+def _box(frame: Frame, x: float, y: float, radius: float) -> tuple[slice, slice]:
+    """Rows and columns of a square of half side `radius` around a point of the head."""
+    head = frame.head
+    cos, sin = np.cos(head.rotation), np.sin(head.rotation)
+    column = (cos * x - sin * y + head.offset[0]) / frame.pixel + (GRID - 1) / 2 - frame.origin[1]
+    row = (sin * x + cos * y + head.offset[1]) / frame.pixel + (GRID - 1) / 2 - frame.origin[0]
+    reach = radius / frame.pixel
+    return (
+        slice(max(int(row - reach), 0), max(int(row + reach) + 2, 0)),
+        slice(max(int(column - reach), 0), max(int(column + reach) + 2, 0)),
+    )

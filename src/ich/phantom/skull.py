@@ -1,0 +1,106 @@
+"""Scalp and skull: HU as a function of the depth under the skull's outer surface, blurred as obliquely as it is cut."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from ich.phantom.fields import Field, Index, rise
+from ich.phantom.head import Head
+from ich.phantom.plane import SHELL, Ellipsoid, Plane, draw
+
+STEP = 0.1  # mm between entries of the profile
+FIRST, LAST = -30.0, 30.0  # mm of depth that the profile spans; outside it is air, inside the skull's contents
+WIDTHS = np.geomspace(0.8, 14, 24)  # mm over which an edge can be blurred
+AIR = -1000.0
+GALEA = 1.3  # mm of galea and pericranium
+
+
+@dataclass(frozen=True)
+class Profile:
+    """HU of the wall, and the share of a pixel that belongs to what it encloses: shape (len(WIDTHS), depths)."""
+
+    wall: Field
+    inside: Field
+
+
+@lru_cache(maxsize=4)
+def profile(head: Head, bone: bool) -> Profile:
+    """The wall of the head: scalp and skull, or (under the skull base) scalp alone.
+
+    Depth is in mm under the outer surface, where the skull is scaled to a thickness of 1 mm per millimetre of
+    `head.skull`; `Plane` gives real depths, `wall_index` scales them.
+    """
+    depth = np.arange(FIRST, LAST, STEP)
+    hu = np.full_like(depth, AIR)
+    inside = np.zeros_like(depth)
+    skin = -head.scalp
+    hu[(depth >= skin)] = 45
+    hu[(depth >= skin + 2.2)] = -70
+    hu[(depth >= -GALEA)] = 45
+    if bone:
+        skull = head.skull
+        for start, value in ((0, 1.0), (0.30, 0.52), (0.66, 1.06)):
+            hu[depth >= start * skull] = head.bone * value
+        inside[depth >= skull] = 1
+    else:
+        hu[depth >= -1.2] = -60
+        inside[depth >= -0.5] = 1
+    hu = hu * (1 - inside)
+    return Profile(_blur(hu), _blur(inside))
+
+
+def _blur(values: Field) -> Field:
+    """The profile averaged over each of WIDTHS, edges repeated."""
+    rows = [cv2.GaussianBlur(values.astype(np.float32)[None], (0, 0), sigmaX=w / STEP / 2.8, sigmaY=0.01,
+                             borderType=cv2.BORDER_REPLICATE)[0] for w in WIDTHS]  # fmt: skip
+    return np.ascontiguousarray(np.stack(rows), np.float32)
+
+
+def wall_depth(plane: Plane) -> Field:
+    """Depth on the scale of `profile`: the skull's local thickness is stretched to its mean.
+
+    The temporal muscle is as dense as the galea, so the galea is drawn out to make room for it.
+    """
+    frame = plane.frame
+    ratio = frame.thickness / np.float32(frame.head.skull)
+    inner = plane.depth - frame.thickness
+    muscle = frame.temple * rise(74 - plane.z, 30)
+    outer = np.minimum((plane.depth + muscle) / frame.scalp, np.maximum(plane.depth, np.float32(-GALEA / 2)))
+    return np.where(
+        plane.depth < 0, outer, np.where(inner < 0, plane.depth / ratio, inner + np.float32(frame.head.skull))
+    )
+
+
+def wall_index(depth: Field, plane: Plane, lean: Field | np.float32) -> Index:
+    """Flat index into `profile`'s tables for each pixel; `depth` and `lean` may be at the image's own size."""
+    blur = np.float32(0.8) + np.float32(plane.slab) * lean
+    row = np.log(blur / np.float32(WIDTHS[0])) * np.float32((len(WIDTHS) - 1) / np.log(WIDTHS[-1] / WIDTHS[0]))
+    columns = round((LAST - FIRST) / STEP)
+    column = np.clip((depth - np.float32(FIRST)) * np.float32(1 / STEP), 0, columns - 1).astype(np.int32)
+    return np.clip(row, 0, len(WIDTHS) - 1).astype(np.int32) * columns + column
+
+
+def base_cover(plane: Plane) -> Field:
+    """Share of a pixel that lies over the underside of the skull base, 0 to 1."""
+    return rise(plane.above + np.float32(SHELL), plane.floor_edge)
+
+
+def face_depth(plane: Plane) -> Field:
+    """Depth under the skin of the face, on the scale of `profile`: the head's outline with nose and ears."""
+    head = plane.frame.head
+    front, side = head.half_length, head.half_width
+    shapes = [Ellipsoid((0, -front - 6, -14), (9, 15, 15)), Ellipsoid((0, -front - 1, -2), (6, 9, 14))]
+    for sign in (-1, 1):
+        shapes += [
+            Ellipsoid((sign * (side + 9), 14, -4), (1.4, 13, 22), 0.5 * sign),
+            Ellipsoid((sign * (side + 11), 22, -2), (4.5, 1.5, 18), 0.3 * sign),
+            Ellipsoid((sign * (side + 7), 6, -8), (5.0, 2.0, 9), 0.2 * sign),
+        ]
+    grown = plane.depth.copy()
+    for shape in shapes:
+        if patch := draw(plane, shape, edge=2.0):
+            part = grown[patch.where]
+            np.maximum(part, patch.cover * 2 - np.float32(head.scalp + 1), out=part, where=patch.cover > 0)
+    return grown

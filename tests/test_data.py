@@ -1,0 +1,119 @@
+import itertools
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from ich.data import image_batches, pad_batch, prefetch, read_manifest, read_png
+from ich.errors import DataError
+from ich.labels import LABELS
+
+HEADER = "ImageID," + ",".join(LABELS)
+
+
+def write(path, rgb):
+    cv2.imwrite(str(path), rgb[..., ::-1] if rgb.ndim == 3 else rgb)
+    return path
+
+
+def test_a_known_colour_comes_back_as_rgb(tmp_path):
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[1, 2] = (10, 20, 30)
+    assert np.array_equal(read_png(write(tmp_path / "a.png", image), size=4), image)
+
+
+def test_a_missing_image_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"ID_1\.png cannot be read \(No such file.*preprocess"):
+        read_png(tmp_path / "ID_1.png")
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
+def test_a_truncated_image_is_an_error(tmp_path, share):
+    whole = write(tmp_path / "ID_1.png", np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)).read_bytes()
+    (tmp_path / "ID_1.png").write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(DataError, match=r"ID_1\.png is not a whole PNG"):
+        read_png(tmp_path / "ID_1.png")
+
+
+def test_a_flipped_byte_is_noticed(tmp_path):
+    path = write(tmp_path / "ID_1.png", np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not a whole PNG"):
+        read_png(path)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.uint16)]
+)
+def test_grey_alpha_and_16_bits_are_errors(tmp_path, image):
+    cv2.imwrite(str(tmp_path / "ID_1.png"), image)
+    with pytest.raises(DataError, match="must be RGB with 8 bits"):
+        read_png(tmp_path / "ID_1.png")
+
+
+def test_the_wrong_size_is_an_error(tmp_path):
+    path = write(tmp_path / "ID_1.png", np.zeros((8, 6, 3), np.uint8))
+    with pytest.raises(DataError, match=r"must have 8 x 8 pixels \(preprocess.size\), got 8 x 6"):
+        read_png(path, size=8)
+
+
+def test_a_manifest_keeps_the_order_of_its_table(tmp_path):
+    (tmp_path / "t.csv").write_text(f"{HEADER}\nID_b,1,0,0,0,0,1\nID_a_aug_0,1,1,0,0,0,0\n")
+    for name in ("ID_a_aug_0", "ID_b"):
+        write(tmp_path / f"{name}.png", np.zeros((4, 4, 3), np.uint8))
+    slices = read_manifest(tmp_path / "t.csv", tmp_path)
+    assert slices.ids == ("ID_b", "ID_a_aug_0")
+    assert slices.labels.tolist() == [[1, 0, 0, 0, 0, 1], [1, 1, 0, 0, 0, 0]]
+    assert slices.take(np.array([1])).paths == (tmp_path / "ID_a_aug_0.png",)
+
+
+def test_a_table_without_its_images_is_an_error(tmp_path):
+    (tmp_path / "t.csv").write_text(f"{HEADER}\nID_a,0,0,0,0,0,0\nID_b,0,0,0,0,0,0\n")
+    with pytest.raises(DataError, match=r"ID_a\.png does not exist \(2 of the 2 images"):
+        read_manifest(tmp_path / "t.csv", tmp_path / "nowhere")
+
+
+def test_an_empty_table_is_an_error(tmp_path):
+    (tmp_path / "t.csv").write_text(HEADER + "\n")
+    with pytest.raises(DataError, match="has no rows"):
+        read_manifest(tmp_path / "t.csv", tmp_path)
+
+
+def test_every_image_comes_once_and_in_order(tmp_path):
+    paths = [write(tmp_path / f"{i}.png", np.full((4, 4, 3), i, np.uint8)) for i in range(11)]
+    batches = list(image_batches(paths, size=4, batch_size=3))
+    assert [len(batch) for batch in batches] == [3, 3, 3, 2]
+    assert np.concatenate(batches)[:, 0, 0, 0].tolist() == list(range(11))
+
+
+def test_a_short_batch_is_filled_with_air():
+    padded = pad_batch(np.ones((2, 4, 4, 3), np.uint8), 5)
+    assert padded.shape == (5, 4, 4, 3)
+    assert padded.sum() == 2 * 4 * 4 * 3
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_prefetching_keeps_the_order(threads):
+    def slow_for_even(i):
+        time.sleep(0.002 * (i % 2 == 0))
+        return i * i
+
+    assert list(prefetch(slow_for_even, range(20), threads)) == [i * i for i in range(20)]
+
+
+def test_an_error_comes_where_its_result_would_have_come():
+    results = prefetch(lambda i: 1 // (3 - i), range(10), threads=4)
+    assert list(itertools.islice(results, 3)) == [0, 0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_closing_stops_endless_work():
+    loaded = []
+    results = prefetch(loaded.append, itertools.count(), threads=2)
+    next(results)
+    results.close()
+    assert len(loaded) <= 4

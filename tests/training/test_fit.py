@@ -1,0 +1,254 @@
+"""Whole trainings of tiny networks on a toy problem that is learnt in seconds."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from ich.card import read_card
+from ich.config import Train, validate
+from ich.data import read_manifest
+from ich.detector import load_detector
+from ich.errors import DataError, IchError
+from ich.labels import LABELS, SUBTYPES
+from ich.models.build import build
+from ich.models.initialize import numpy_initializers
+from ich.training import fit
+from ich.training.callbacks import History
+from ich.training.fit import fit_stage, train
+from ich.training.gating import conditional_prevalence
+from ich.training.phases import Stage, stages
+from ich.workspace import Workspace
+from square_slices import tiny_backbones, write_squares
+
+__all__ = ["tiny_backbones"]
+
+ALL = {"name": "all-layers", "epochs": 5, "learning_rate": 5e-3, "trainable": "all"}
+STILL = {
+    "horizontal_flip": 0,
+    "rotate": 0,
+    "shift": 0,
+}  # flips and shifts would move a square to another subtype's place
+HEADS = {"gate_units": 16, "subtype_units": 32, "attention_width": 16, "attention_heads": 2}
+
+
+def experiment(root, **settings):
+    plan = {
+        "model": "cascade",
+        "backbones": {"efficientnet": "EfficientNetV2Demo", "convnext": "ConvNeXtDemo"},
+        "weights": "none",
+        "heads": HEADS,
+        "augmentation": STILL,
+        "phases": [ALL],
+        "end_to_end": {"epochs": 0},
+        "batch_size": 16,
+    }
+    data = {"labels": str(root / "labels.csv"), "dicom": str(root)}
+    return validate(
+        {"workspace": str(root), "data": data, "preprocess": {"size": 64}, "train": plan | settings}, "test"
+    )
+
+
+def load(path):
+    with numpy_initializers(0):
+        return keras.models.load_model(path, compile=False)
+
+
+def history_of(config):
+    return list(csv.DictReader((Workspace(config).run / "history.csv").read_text().splitlines()))
+
+
+@pytest.fixture(scope="module")
+def cascade(tiny_backbones, tmp_path_factory):
+    """A cascade trained with both stages and end to end; config and outcome."""
+    root = tmp_path_factory.mktemp("cascade")
+    write_squares(root, train=160, val=40)
+    config = experiment(
+        root, end_to_end={"epochs": 1, "learning_rate": 1e-5}, augmentation={"horizontal_flip": 0, "shift": 0}
+    )
+    return config, train(config)
+
+
+def test_a_cascade_learns_and_its_parts_are_saved(cascade):
+    config, outcome = cascade
+    workspace = Workspace(config)
+    names = {"cascade_final.keras", "cascade_final.json", "stage1_best.keras", "stage2_best.keras"}
+    assert {path.name for path in workspace.models.iterdir()} == names
+    assert {path.name for path in outcome.outputs} == names | {"history.csv"}
+    assert all(path.exists() for path in outcome.outputs)
+    val = read_manifest(workspace.table("val"), workspace.images("val"))
+    predicted = load_detector(workspace.models / "cascade_final.keras").predict_files(val.paths)
+    assert roc_auc_score(val.labels, predicted.probabilities, average="macro") > 0.95
+
+
+def test_history_has_a_row_an_epoch_in_order(cascade):
+    config, _ = cascade
+    rows = history_of(config)
+    assert [(row["stage"], row["epoch"]) for row in rows] == [
+        *(("gate", str(epoch)) for epoch in range(1, 6)),
+        *(("subtypes", str(epoch)) for epoch in range(1, 6)),
+        ("end-to-end", "1"),
+    ]
+    assert {float(row["learning_rate"]) for row in rows} == {5e-3, 1e-5}
+    assert all(float(row["images_per_s"]) > 0 and 0 <= float(row["val_auc"]) <= 1 for row in rows)
+
+
+def test_the_card_says_what_prediction_needs(cascade):
+    config, _ = cascade
+    card = read_card(Workspace(config).models / "cascade_final.keras")
+    assert (card.model, card.labels, card.size, card.aspect) == ("cascade", LABELS, 64, "pad")
+    assert card.windows == ((75, 215), (40, 80), (600, 2800))
+    assert card.conditional_prevalence == pytest.approx(dict.fromkeys(SUBTYPES, 0.2))
+    assert 0 < card.gate.threshold <= 0.5
+    assert card.gate.positives["any"] == 20
+    assert set(card.gate.missed.values()) == {0}
+    trained = card.training["stages"]
+    assert [(name, stage["slices"]) for name, stage in trained.items()] == [
+        ("gate", 160),
+        ("subtypes", 80),
+        ("end-to-end", 160),
+    ]
+    assert card.config["train"]["model"] == "cascade"
+
+
+def test_the_best_loss_of_the_card_is_the_lowest_of_the_history(cascade):
+    config, _ = cascade
+    trained = read_card(Workspace(config).models / "cascade_final.keras").training["stages"]
+    for stage in ("gate", "subtypes"):
+        lowest = min(float(row["val_loss"]) for row in history_of(config) if row["stage"] == stage)
+        assert trained[stage]["val_loss"] == pytest.approx(lowest, rel=1e-5)
+
+
+def test_the_run_keeps_its_config(cascade):
+    config, _ = cascade
+    kept = json.loads((Workspace(config).run / "config.json").read_text())
+    assert validate(kept, "config.json") == config
+
+
+@pytest.fixture(scope="module")
+def flat(tiny_backbones, tmp_path_factory):
+    """A flat model: a good phase of all layers, then one of the heads that ruins it."""
+    root = tmp_path_factory.mktemp("flat")
+    write_squares(root, train=80, val=40)
+    ruin = {"name": "ruin", "epochs": 2, "learning_rate": 1, "trainable": "heads"}
+    config = experiment(root, model="convnext", phases=[ALL | {"epochs": 2}, ruin], save_h5=True, accumulation=2)
+    train(config)
+    return config
+
+
+def test_a_later_phase_that_is_worse_changes_nothing(flat):
+    losses = [float(row["val_loss"]) for row in history_of(flat)]
+    assert min(losses[2:]) > min(losses[:2])
+    models = Workspace(flat).models
+    assert read_card(models / "convnext_final.keras").training["stages"]["convnext"]["val_loss"] == pytest.approx(
+        min(losses), rel=1e-5
+    )
+    best, final = (load(models / f"convnext_{name}.keras") for name in ("best", "final"))
+    assert all(np.array_equal(a, b) for a, b in zip(best.get_weights(), final.get_weights(), strict=True))
+
+
+def test_h5_files_hold_the_same_weights(flat):
+    models = Workspace(flat).models
+    assert {path.name for path in models.iterdir()} == {
+        *(f"convnext_{name}{ending}" for name in ("best", "final") for ending in (".keras", ".h5")),
+        "convnext_final.json",
+    }
+    ours, theirs = (load(models / f"convnext_final{ending}") for ending in (".keras", ".h5"))
+    assert all(np.array_equal(a, b) for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True))
+
+
+def test_a_flat_model_has_no_gate(flat):
+    card = read_card(Workspace(flat).models / "convnext_final.keras")
+    assert card.gate is None
+    assert [row["phase"] for row in history_of(flat)] == ["all-layers"] * 2 + ["ruin"] * 2
+
+
+def test_the_same_seed_gives_the_same_weights_and_a_new_run_forgets_the_old(flat):
+    final = Workspace(flat).models / "convnext_final.keras"
+    before = load(final).get_weights()
+    train(flat)
+    assert all(np.array_equal(a, b) for a, b in zip(before, load(final).get_weights(), strict=True))
+    assert len(history_of(flat)) == 4
+
+
+def test_stage_2_of_a_shared_trunk_leaves_the_gate_as_it_was(tiny_backbones, tmp_path):
+    write_squares(tmp_path, train=80, val=40)
+    config = experiment(tmp_path, model="modified-cascade", phases=[ALL | {"epochs": 1}])
+    workspace = Workspace(config)
+    networks = build(config.train, 64, seed=1)
+    slices = (read_manifest(workspace.table(split), workspace.images(split)) for split in ("train", "val"))
+    run = fit.Run(config, networks, *slices, History(tmp_path / "history.csv"), fit.Console(quiet=True))
+    second = stages(config.train)[1]
+    before = networks.gate.get_weights()
+    head = networks.subtypes.get_layer("subtype_head").get_weights()
+    fit_stage(run, second)
+    assert all(np.array_equal(a, b) for a, b in zip(before, networks.gate.get_weights(), strict=True))
+    assert not any(
+        np.array_equal(a, b)
+        for a, b in zip(head, networks.subtypes.get_layer("subtype_head").get_weights(), strict=True)
+    )
+
+
+def test_a_diverging_training_stops_and_leaves_no_final_model(tiny_backbones, tmp_path, monkeypatch):
+    write_squares(tmp_path, train=40, val=20)
+    config = experiment(tmp_path, model="efficientnet", phases=[ALL | {"epochs": 1}])
+    models = Workspace(config).models
+    models.mkdir()
+    for name in ("efficientnet_final.keras", "efficientnet_final.json", "efficientnet_best.keras"):
+        (models / name).write_text("from an earlier run")
+    monkeypatch.setattr(Stage, "training_loss", lambda *_: lambda y, p: keras.ops.mean(p, axis=-1) * float("nan"))
+    with pytest.raises(IchError, match="efficientnet, all-layers: the training loss became nan"):
+        train(config)
+    assert list(models.iterdir()) == []
+
+
+def test_without_positives_the_error_names_the_stage_and_the_split(tiny_backbones, tmp_path):
+    write_squares(tmp_path, train=40, val=1)
+    with pytest.raises(DataError, match="gate: the validation slices hold no positive of any"):
+        train(experiment(tmp_path))
+
+
+def test_a_damaged_image_stops_training_by_name(tiny_backbones, tmp_path):
+    write_squares(tmp_path, train=40, val=20)
+    (tmp_path / "data_train" / "ID_train0007.png").write_bytes(b"\x89PNG")
+    with pytest.raises(DataError, match=r"ID_train0007\.png is not a whole PNG"):
+        train(experiment(tmp_path, model="efficientnet"))
+
+
+def test_conditional_prevalence_by_hand():
+    counts = {
+        "any": 40,
+        "epidural": 2,
+        "intraparenchymal": 10,
+        "intraventricular": 8,
+        "subarachnoid": 12,
+        "subdural": 20,
+    }
+    assert conditional_prevalence({"splits": {"train": {"counts": counts}}}) == {
+        "epidural": 0.05,
+        "intraparenchymal": 0.25,
+        "intraventricular": 0.2,
+        "subarachnoid": 0.3,
+        "subdural": 0.5,
+    }
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"splits": {"train": {}}}, {"splits": {"train": {"counts": dict.fromkeys(LABELS, 0)}}}]
+)
+def test_splits_without_positives_are_an_error(content):
+    with pytest.raises(DataError, match=r"splits\.json|no slice with haemorrhage"):
+        conditional_prevalence(content)
+
+
+def test_a_layer_that_switches_xla_off_is_an_error():
+    images = keras.Input((64, 64, 3))
+    rotated = keras.layers.RandomRotation(0.1)(images)
+    network = keras.Model(images, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(rotated)))
+    train_config = Train(model="efficientnet")
+    stage = stages(train_config)[0]
+    with pytest.raises(IchError, match="does not run under XLA"):
+        fit.compiled_learner(network, stage, stage.phases[0], np.zeros((1, 6), np.uint8), train_config)
