@@ -23,10 +23,11 @@ from rich.table import Table
 from ich.config import Experiment, validate
 from ich.dicom.read import read_slice
 from ich.phantom.dataset import phantom
+from ich.png import encode_png
 from ich.prepare.augment import augment
 from ich.prepare.copy import copy
 from ich.prepare.index import index
-from ich.prepare.preprocess import encode_png, preprocess
+from ich.prepare.preprocess import preprocess
 from ich.prepare.sample import sample
 from ich.prepare.split import split
 from ich.windows import rgb_from_hu

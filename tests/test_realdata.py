@@ -25,8 +25,9 @@ def headers(folder):
 
 
 def test_all_rsna_slices_go_through_steps_1_to_4(realdata, experiment):
+    source = realdata / "rsna"
     config = experiment(
-        data={"labels": str(realdata / "rsna" / "stage_2_train.csv"), "dicom": str(realdata / "rsna" / "stage_2_train")},
+        data={"labels": str(source / "stage_2_train.csv"), "dicom": str(source / "stage_2_train")},
         split={"fractions": [0.6, 0.2, 0.2]}, preprocess={"size": 256, "workers": 1},
     )  # fmt: skip
     for step in (index, split, sample, preprocess):
@@ -58,7 +59,7 @@ def test_ge_series_is_ordered_with_its_tilt_and_uneven_steps(realdata):
     found = headers(realdata / "ge_head")
     order = order_series(found)
     steps = np.diff(order.positions_mm)
-    # 4.22, 1.14 and 7.38 mm along the table are 4.00, 1.08 and 7.00 mm along the normal of a gantry tilted by 18.5 degrees
+    # 4.22, 1.14 and 7.38 mm along the table are 4.00, 1.08 and 7.00 mm along the normal: the gantry is tilted
     np.testing.assert_allclose(np.sort(np.unique(steps.round(1))), [1.1, 4.0, 7.0])
     assert order.tilt_degrees == pytest.approx(18.5, abs=0.01)
     assert order.uneven_steps == 14

@@ -4,9 +4,6 @@ Research use only; not a medical device. Importing this package loads nothing he
 are imported by the modules that need them.
 """
 
-import os
+from ich import keras_backend  # noqa: F401  first of all: Keras reads its backend once, when it is first imported
 
 __version__ = "0.1.0"
-
-# Keras reads this once, when it is first imported, and would otherwise look for TensorFlow. The user's choice stays.
-os.environ.setdefault("KERAS_BACKEND", "jax")

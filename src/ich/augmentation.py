@@ -15,9 +15,6 @@ Order: flip, rotate, shift, elastic in one bilinear resampling, with air (0 in a
 contrast and brightness; then blur. What each parameter means is albumentations 2.0.8's definition.
 """
 
-import ich.keras_backend  # noqa: F401
-
-# isort: split
 import hashlib
 import math
 from collections.abc import Callable, Iterable

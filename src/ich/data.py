@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ich.errors import DataError
 from ich.labels import IMAGE_ID, LABELS, read_table
+from ich.png import read_png
 
 # 16 threads decode 10,500 images/s (256 pixels), more than any network here takes; each holds a batch in memory.
 _MOST_THREADS = 16
@@ -67,41 +67,6 @@ def read_manifest(table: Path, images: Path) -> Manifest:
             "lists are missing); run preprocess and the steps after it again"
         )
     return Manifest(ids, tuple(images / f"{name}.png" for name in ids), rows.select(LABELS).to_numpy().astype(np.uint8))
-
-
-def read_png(path: Path, size: int | None = None) -> NDArray[np.uint8]:
-    """Read an RGB image that step 3 or 5 wrote.
-
-    Args:
-        path: PNG file, 8 bits, three channels.
-        size: rows and columns that it must have; None takes any.
-
-    Returns:
-        (h, w, 3) uint8, RGB.
-
-    Raises:
-        DataError: there is no such file, it is truncated or damaged (OpenCV 5 checks PNG's checksums), or it is not
-            RGB of that size.
-    """
-    try:
-        content = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); run preprocess again") from error
-    image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    if image is None:
-        raise DataError(
-            f"{path} is not a whole PNG file; delete it and run preprocess (for _aug_ images: augment) again"
-        )
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise DataError(
-            f"{path} must be RGB with 8 bits a channel, got {image.dtype} of shape {image.shape}; run preprocess again"
-        )
-    if size is not None and image.shape[:2] != (size, size):
-        raise DataError(
-            f"{path} must have {size} x {size} pixels (preprocess.size), got {image.shape[0]} x {image.shape[1]}; "
-            "run preprocess again, or set preprocess.size to that"
-        )
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
 
 
 def read_batch(paths: Sequence[Path], size: int) -> NDArray[np.uint8]:

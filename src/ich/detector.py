@@ -5,9 +5,6 @@ among natural training positives. Every batch has one shape (short ones are fill
 once.
 """
 
-import ich.keras_backend  # noqa: F401
-
-# isort: split
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +82,7 @@ class Detector:
             done: called with the number of slices just done, e.g. to advance a progress bar.
 
         Raises:
-            DataError: a file cannot be used; see `ich.data.read_png`.
+            DataError: a file cannot be used; see `ich.png.read_png`.
         """
         batch_size = max(1, min(batch_size, len(paths)))
         return self._predict(image_batches(paths, self.card.size, batch_size), batch_size, done)

@@ -1,9 +1,4 @@
-"""Chooses Keras's backend, and where JAX keeps compiled networks: import this before `keras`, wherever a module does.
-
-    import ich.keras_backend  # noqa: F401
-
-    # isort: split
-    import keras
+"""Chooses Keras's backend, and where JAX keeps compiled networks; `import ich` does it before Keras is imported.
 
 Keras reads KERAS_BACKEND once, when it is first imported, and stops if it names nothing and TensorFlow is missing.
 Compiling takes longer than the demo's epochs and minutes for the full networks on a GPU; kept on disk, it is done once

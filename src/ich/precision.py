@@ -1,8 +1,5 @@
 """Which precision to compute in: the `auto` rule of `train.precision`."""
 
-import ich.keras_backend  # noqa: F401
-
-# isort: split
 import re
 from typing import Any
 

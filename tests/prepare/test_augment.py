@@ -135,17 +135,17 @@ def test_a_killed_run_leaves_a_believable_training_set_and_is_finished_by_the_ne
     augment(config)
     finished = snapshot(config.workspace)
     augment(change(config, target=9))  # an earlier run, whose rows and files must go
-    write, written = step._write, []
+    write, written = step.write_bytes, []
 
-    def killed(path: Path, image: np.ndarray) -> None:
+    def killed(path: Path, content: bytes) -> None:
         if len(written) == 2:
             path.with_name(f".{path.name}.99").write_bytes(b"half a file")
             raise KeyboardInterrupt
         written.append(path)
-        write(path, image)
+        write(path, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(step, "_write", killed)
+        patched.setattr(step, "write_bytes", killed)
         with pytest.raises(KeyboardInterrupt):
             augment(config)
     table = read_table(Workspace(config).table("train"))
@@ -182,10 +182,10 @@ def test_a_label_without_positives_is_a_note(config):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (lambda path: path.unlink(), "missing or not an image"),
-        (lambda path: path.write_bytes(path.read_bytes()[:200]), "missing or not an image"),
-        (lambda path: path.write_bytes(b""), "missing or not an image"),
-        (lambda path: cv2.imwrite(path, np.zeros((16, 16, 3), np.uint8)), "16 x 16 pixels, but preprocess.size is 32"),
+        (lambda path: path.unlink(), "cannot be read"),
+        (lambda path: path.write_bytes(path.read_bytes()[:200]), "is not a whole PNG file"),
+        (lambda path: path.write_bytes(b""), "is not a whole PNG file"),
+        (lambda path: cv2.imwrite(path, np.zeros((16, 16, 3), np.uint8)), r"must have 32 x 32 pixels \(preprocess.size\), got 16 x 16"),
     ],
 )
 def test_a_bad_original_is_named(config, fault, message):

@@ -104,8 +104,8 @@ def _refuse_other_split(card: Card, config: Experiment) -> None:
     run = card.training.get("run", config.name)
     if (run, card.model) != (config.name, config.train.model):
         raise DataError(
-            f"the saved model is {card.model} of run {run}, the config names {config.train.model} of run {config.name}; "
-            "train it first: models/ holds the last that was trained"
+            f"the saved model is {card.model} of run {run}, not {config.train.model} of run {config.name}; train that "
+            "first (models/ holds the last that was trained)"
         )
     now = config.model_dump(mode="json")
     for key in ("split", "seed"):

@@ -1,3 +1,1 @@
 """What a network is: backbones, heads, the cascade made of them. How it learns is `ich.training`."""
-
-import ich.keras_backend  # noqa: F401

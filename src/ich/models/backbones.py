@@ -21,26 +21,88 @@ STRIDE = 32
 
 # Keras's constructors by name, and the stem of the weight file that belongs to each (<stem>_notop.h5).
 PUBLISHED: dict[str, str] = {
-    **{f"EfficientNetV2{member}": f"efficientnetv2-{member.lower()}" for member in ("B0", "B1", "B2", "B3", "S", "M", "L")},
+    **{
+        f"EfficientNetV2{member}": f"efficientnetv2-{member.lower()}"
+        for member in ("B0", "B1", "B2", "B3", "S", "M", "L")
+    },
     **{f"ConvNeXt{member}": f"convnext_{member.lower()}" for member in ("Tiny", "Small", "Base", "Large", "XLarge")},
 }
 
 
 def _efficientnet_demo(shape: tuple[int, int, int]) -> keras.Model:
     blocks = [
-        {"kernel_size": 3, "num_repeat": 1, "input_filters": 16, "output_filters": 16, "expand_ratio": 1, "se_ratio": 0, "strides": 1, "conv_type": 1},
-        {"kernel_size": 3, "num_repeat": 1, "input_filters": 16, "output_filters": 24, "expand_ratio": 4, "se_ratio": 0, "strides": 2, "conv_type": 1},
-        {"kernel_size": 3, "num_repeat": 1, "input_filters": 24, "output_filters": 32, "expand_ratio": 4, "se_ratio": 0, "strides": 2, "conv_type": 1},
-        {"kernel_size": 3, "num_repeat": 1, "input_filters": 32, "output_filters": 48, "expand_ratio": 4, "se_ratio": 0.25, "strides": 2, "conv_type": 0},
-        {"kernel_size": 3, "num_repeat": 1, "input_filters": 48, "output_filters": 64, "expand_ratio": 4, "se_ratio": 0.25, "strides": 2, "conv_type": 0},
+        {
+            "kernel_size": 3,
+            "num_repeat": 1,
+            "input_filters": 16,
+            "output_filters": 16,
+            "expand_ratio": 1,
+            "se_ratio": 0,
+            "strides": 1,
+            "conv_type": 1,
+        },
+        {
+            "kernel_size": 3,
+            "num_repeat": 1,
+            "input_filters": 16,
+            "output_filters": 24,
+            "expand_ratio": 4,
+            "se_ratio": 0,
+            "strides": 2,
+            "conv_type": 1,
+        },
+        {
+            "kernel_size": 3,
+            "num_repeat": 1,
+            "input_filters": 24,
+            "output_filters": 32,
+            "expand_ratio": 4,
+            "se_ratio": 0,
+            "strides": 2,
+            "conv_type": 1,
+        },
+        {
+            "kernel_size": 3,
+            "num_repeat": 1,
+            "input_filters": 32,
+            "output_filters": 48,
+            "expand_ratio": 4,
+            "se_ratio": 0.25,
+            "strides": 2,
+            "conv_type": 0,
+        },
+        {
+            "kernel_size": 3,
+            "num_repeat": 1,
+            "input_filters": 48,
+            "output_filters": 64,
+            "expand_ratio": 4,
+            "se_ratio": 0.25,
+            "strides": 2,
+            "conv_type": 0,
+        },
     ]
-    return EfficientNetV2(0.25, 0.3, shape[0], blocks_args=blocks, name="efficientnetv2-demo", include_top=False, weights=None, input_shape=shape)
+    return EfficientNetV2(
+        0.25,
+        0.3,
+        shape[0],
+        blocks_args=blocks,
+        name="efficientnetv2-demo",
+        include_top=False,
+        weights=None,
+        input_shape=shape,
+    )
 
 
 def _convnext_demo(shape: tuple[int, int, int]) -> keras.Model:
     return ConvNeXt(
-        [1, 1, 2, 1], [16, 32, 64, 128], layer_scale_init_value=None, name="convnext_demo",
-        include_top=False, weights=None, input_shape=shape,
+        [1, 1, 2, 1],
+        [16, 32, 64, 128],
+        layer_scale_init_value=None,
+        name="convnext_demo",
+        include_top=False,
+        weights=None,
+        input_shape=shape,
     )
 
 
@@ -71,7 +133,9 @@ def build_backbone(name: str, size: int, weights: str, *, label: str) -> keras.M
         close = difflib.get_close_matches(name, [*PUBLISHED, *DEMO], n=3, cutoff=0.4) or [*PUBLISHED, *DEMO]
         raise ConfigError(f"train.backbones: no backbone is called {name!r}; did you mean {' or '.join(close)}?")
     if size % STRIDE or size < 2 * STRIDE:
-        raise ConfigError(f"preprocess.size must be a multiple of {STRIDE} and at least {2 * STRIDE} for {name}, got {size}")
+        raise ConfigError(
+            f"preprocess.size must be a multiple of {STRIDE} and at least {2 * STRIDE} for {name}, got {size}"
+        )
     shape = (size, size, 3)
     if name in DEMO:
         if weights != "none":
@@ -111,11 +175,15 @@ def _published(name: str, shape: tuple[int, int, int], weights: str) -> keras.Mo
     path = Path(weights).expanduser()
     path = path / file if path.is_dir() else path
     if not path.is_file():
-        raise DataError(f"train.weights: {path} does not exist; put Keras's {file} there, or set it to imagenet or none")
+        raise DataError(
+            f"train.weights: {path} does not exist; put Keras's {file} there, or set it to imagenet or none"
+        )
     try:
         return constructor(include_top=False, weights=str(path), input_shape=shape)
     except (ValueError, OSError, KeyError) as error:
-        raise DataError(f"train.weights: {path} does not hold weights of {name} without its top: {_one_line(error)}") from error
+        raise DataError(
+            f"train.weights: {path} does not hold weights of {name} without its top: {_one_line(error)}"
+        ) from error
 
 
 def _one_line(error: Exception) -> str:

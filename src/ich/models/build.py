@@ -44,7 +44,9 @@ def build(train: Train, size: int, seed: int) -> Networks:
     names, heads = train.backbones, train.heads
     with numpy_initializers(seed):
         if train.model == "efficientnet":
-            return Networks(build_flat(build_backbone(names.efficientnet, size, train.weights, label=EFFICIENTNET), heads))
+            return Networks(
+                build_flat(build_backbone(names.efficientnet, size, train.weights, label=EFFICIENTNET), heads)
+            )
         if train.model == "convnext":
             return Networks(build_flat(build_backbone(names.convnext, size, train.weights, label=CONVNEXT), heads))
         efficientnet = build_backbone(names.efficientnet, size, train.weights, label=EFFICIENTNET)

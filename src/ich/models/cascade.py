@@ -36,13 +36,12 @@ def build_cascade(gate: keras.Model, subtypes: keras.Model) -> keras.Model:
 def split_cascade(cascade: keras.Model) -> tuple[keras.Model, keras.Model]:
     """The two runnable parts of a cascade, for gated prediction; they share its weights.
 
-        p_any, *reused = gate(images)
+        p_any, *reused = keras.tree.flatten(gate(images))
         p_subtype_if_any = subtypes([images, *reused])      # only the rows that passed the gate
 
     Returns:
-        gate: RGB 0-255 to a list: P(any) (n, 1), and what stage 2 can reuse: the trunk's feature map where the trunk
-        is shared, nothing where it is not.
-        subtypes: a list of the images and what is reused to P(subtype | any) (n, 5).
+        gate: RGB 0-255 to P(any) (n, 1) and, where the trunk is shared, its feature map, which stage 2 reuses.
+        subtypes: the images and what is reused to P(subtype | any) (n, 5).
     """
     labels = [layer.name for layer in cascade.layers]
     images = keras.Input(cascade.input_shape[1:], name="images")

@@ -46,7 +46,9 @@ def subtype_head(
     )
     x = keras.layers.Dense(heads.subtype_units, "relu", kernel_regularizer=l2(heads), name="dense")(x)
     x = keras.layers.Dropout(heads.subtype_dropout, name="dropout")(x)
-    x = keras.layers.Dense(len(SUBTYPES), "sigmoid", kernel_regularizer=l2(heads), dtype="float32", name="probabilities")(x)
+    x = keras.layers.Dense(
+        len(SUBTYPES), "sigmoid", kernel_regularizer=l2(heads), dtype="float32", name="probabilities"
+    )(x)
     return keras.Model(inputs, x, name=SUBTYPE_HEAD)
 
 

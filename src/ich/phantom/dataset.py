@@ -41,7 +41,7 @@ from ich.workspace import Outcome, Workspace, atomic, write_json
 VERSION = 1  # of the phantoms: raise it when the same seed gives other bytes
 CSV_ORDER = (*SUBTYPES, "any")
 REPEATED_IMAGES = 2
-TRUTH_TYPES: dict[str, Any] = {"quirks": pl.List(pl.String), **{label: pl.UInt8 for label in LABELS}}
+TRUTH_TYPES: dict[str, Any] = {"quirks": pl.List(pl.String), **dict.fromkeys(LABELS, pl.UInt8)}
 
 Row = dict[str, Any]
 

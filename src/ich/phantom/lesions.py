@@ -26,7 +26,7 @@ PREVALENCE: dict[str, tuple[float, dict[Label, float]]] = {
         {
             "epidural": 0.034,
             "intraparenchymal": 0.47,
-            "intraventricular": 0.26,
+            "intraventricular": 0.36,
             "subarachnoid": 0.36,
             "subdural": 0.34,
         },
@@ -84,7 +84,7 @@ def _epidural(rng: np.random.Generator, side: int) -> Lesion:
     length = rng.uniform(27, 44)
     return Lesion(
         kind="epidural",
-        hu=rng.uniform(68, 82),
+        hu=rng.uniform(68, 80),
         side=side,
         bearing=side * float(np.clip(rng.normal(1.5, 0.5), 0.35, 2.7)),
         centre=(0, 0, rng.uniform(28, 88)),
@@ -98,7 +98,7 @@ def _subdural(rng: np.random.Generator, side: int) -> Lesion:
     """A crescent over one hemisphere, or a layer along the falx or on the tentorium."""
     return Lesion(
         kind="subdural",
-        hu=rng.uniform(67, 82),
+        hu=rng.uniform(67, 80),
         side=side,
         site=str(rng.choice(["hemisphere", "falx front", "falx back", "tentorium"], p=[0.8, 0.06, 0.07, 0.07])),
         bearing=side * float(np.clip(rng.normal(1.5, 0.35), 0.8, 2.2)),
@@ -124,7 +124,7 @@ def _intraventricular(rng: np.random.Generator, side: int) -> Lesion:
     """Blood that layers in the back of the ventricles, or fills one as a cast."""
     return Lesion(
         kind="intraventricular",
-        hu=rng.uniform(68, 82),
+        hu=rng.uniform(68, 80),
         side=side,
         site="layer" if rng.random() < 0.6 else "cast",
         centre=(0, rng.uniform(-5, 24), 0),
@@ -146,7 +146,7 @@ def _intraparenchymal(rng: np.random.Generator, side: int) -> Lesion:
     x, y, z = sites[site]
     return Lesion(
         kind="intraparenchymal",
-        hu=rng.uniform(70, 84),
+        hu=rng.uniform(70, 80),
         side=side,
         site=site,
         centre=(x + rng.normal(0, 2), y + rng.normal(0, 3), z + rng.normal(0, 3)),

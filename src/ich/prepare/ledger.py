@@ -50,7 +50,6 @@ SLICES_SCHEMA: Mapping[str, Any] = _STATUS | _HEADER | _PIXELS
 
 def header_row(header: SliceHeader) -> dict[str, Any]:
     """The ledger's columns that a header fills."""
-
     row = {name: value for name, value in asdict(header).items() if name in _HEADER}
     spacing = header.pixel_spacing or (None, None)
     tilt = tilt_degrees(header.normal)
