@@ -135,15 +135,16 @@ def test_a_killed_run_leaves_no_table_and_the_next_one_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(dataset, "PATIENTS_AT_ONCE", 1)
     phantom(experiment(tmp_path / "whole"))
     made: list[int] = []
     make = dataset._make
 
-    def make_then_die(config: Experiment, parts: Path, number: int, single: dict) -> int:
+    def make_then_die(config: Experiment, number: int, single: dict) -> list[dict]:
         if len(made) == 2:
             raise KeyboardInterrupt
         made.append(number)
-        return make(config, parts, number, single)
+        return make(config, number, single)
 
     monkeypatch.setattr(dataset, "_make", make_then_die)
     with pytest.raises(KeyboardInterrupt):

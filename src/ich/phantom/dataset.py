@@ -6,18 +6,12 @@
     <workspace>/phantom/masks/<ImageID>.png     with phantom.masks: 1 to 5, in the order of SUBTYPES
 
 Patients are made in parallel processes; each depends on (seed, number) alone, so the bytes are the same for any number
-of processes. A patient's rows are kept in the workspace's `parts` until all are there: a killed run continues.
+of processes. Finished patients are kept (`ich.chunks`): a killed run continues.
 """
 
-import hashlib
+import functools
 import json
-import multiprocessing
-import os
-import shutil
-import signal
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,22 +19,21 @@ from typing import Any
 import cv2
 import numpy as np
 import polars as pl
-from rich.console import Console
-from rich.progress import track
 
+from ich.chunks import run_in_chunks
 from ich.config import Experiment
-from ich.errors import DataError
 from ich.labels import IMAGE_ID, LABELS, SUBTYPES
 from ich.phantom import quirks
 from ich.phantom.dicom_writer import Identity, encode_file
 from ich.phantom.patient import Patient, Slice, draw_count, draw_patient, make_slice
 from ich.phantom.scanner import geometry, reshape
 from ich.phantom.skull import AIR
-from ich.workspace import Outcome, Workspace, atomic, write_json
+from ich.workspace import Outcome, Workspace, atomic, write_parquet
 
 VERSION = 1  # of the phantoms: raise it when the same seed gives other bytes
 CSV_ORDER = (*SUBTYPES, "any")
 REPEATED_IMAGES = 2
+PATIENTS_AT_ONCE = 4  # one to two seconds of work
 TRUTH_TYPES: dict[str, Any] = {"quirks": pl.List(pl.String), **dict.fromkeys(LABELS, pl.UInt8)}
 
 Row = dict[str, Any]
@@ -55,24 +48,23 @@ def phantom(config: Experiment) -> Outcome:
     workspace = Workspace(config)
     for stale in (truth_path(workspace), labels_path(workspace)):
         stale.unlink(missing_ok=True)
-    parts = workspace.parts / f"phantom-{_key(config)}"
-    for other in set(workspace.parts.glob("phantom-*")) - {parts}:
-        shutil.rmtree(other)  # of another config: its files may be swept away below
-    parts.mkdir(parents=True, exist_ok=True)
-    patients = range(config.phantom.patients)
-    waiting = [number for number in patients if not _is_made(workspace, parts / f"{number}.json")]
-    console = Console(stderr=True)
-    done = _make_all(config, parts, waiting)
-    for _ in track(done, "phantom", len(waiting), console=console, disable=not console.is_terminal):
-        pass
-    rows = [row for number in patients for row in json.loads((parts / f"{number}.json").read_text())]
-    truth = pl.DataFrame(rows, infer_schema_length=None, schema_overrides=TRUTH_TYPES)
+    folder(workspace).mkdir(parents=True, exist_ok=True)
+    truth = run_in_chunks(
+        "phantom patients", range(config.phantom.patients), functools.partial(make_patients, config=config),
+        folder=workspace.parts / "phantom", settings=_settings(config), chunk=PATIENTS_AT_ONCE,
+        intact=lambda part: _files_are_there(workspace, part),
+    )  # fmt: skip
     _sweep(config, truth)
     _write_labels(config, truth)
-    with atomic(truth_path(workspace)) as temporary:
-        truth.write_parquet(temporary)
-    shutil.rmtree(parts)
+    write_parquet(truth_path(workspace), truth)
     return _outcome(workspace, truth)
+
+
+def make_patients(numbers: Sequence[int], config: Experiment) -> pl.DataFrame:
+    """Write the files of some patients and return their rows of the truth table."""
+    single = _single(config)
+    rows = [row for number in numbers for row in _make(config, number, single)]
+    return pl.DataFrame(rows, infer_schema_length=None, schema_overrides=TRUTH_TYPES)
 
 
 def folder(workspace: Workspace) -> Path:
@@ -90,45 +82,15 @@ def truth_path(workspace: Workspace) -> Path:
     return workspace.phantom / "truth.parquet"
 
 
-def _key(config: Experiment) -> str:
-    """Names everything that the bytes depend on."""
-    content = json.dumps([VERSION, config.seed, config.phantom.model_dump(mode="json")], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
+def _settings(config: Experiment) -> str:
+    """Everything that the bytes depend on."""
+    settings = config.phantom.model_dump(mode="json")
+    return json.dumps([VERSION, config.seed, settings], sort_keys=True)
 
 
-def _is_made(workspace: Workspace, part: Path) -> bool:
-    """Whether an earlier run finished this patient, and its files are still there."""
-    if not part.is_file():
-        return False
-    rows = json.loads(part.read_text())
-    return all("missing" in row["quirks"] or (folder(workspace) / f"{row[IMAGE_ID]}.dcm").is_file() for row in rows)
-
-
-def _start_worker() -> None:
-    """Ctrl-C is the parent's to handle; one process a core leaves OpenCV no cores for threads."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-
-
-def _make_all(config: Experiment, parts: Path, waiting: list[int]) -> Iterator[int]:
-    """Make patients, in processes where there are several; yields a number as each is done."""
-    processes = min(os.cpu_count() or 1, len(waiting))
-    single = _single(config)
-    if processes < 2:
-        for number in waiting:
-            yield _make(config, parts, number, single)
-        return
-    context = multiprocessing.get_context("spawn")  # fork would copy the threads of polars and OpenCV half
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool:
-        try:
-            jobs = [pool.submit(_make, config, parts, number, single) for number in waiting]
-            for job in as_completed(jobs):
-                yield job.result()
-        except BrokenProcessPool as error:
-            raise DataError("phantom: a worker process died, maybe for lack of memory; run the step again") from error
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+def _files_are_there(workspace: Workspace, part: pl.DataFrame) -> bool:
+    made = part.filter(~pl.col("quirks").list.contains("missing"))
+    return all((folder(workspace) / f"{image_id}.dcm").is_file() for image_id in made[IMAGE_ID])
 
 
 def _single(config: Experiment) -> dict[int, dict[str, Any]]:
@@ -138,8 +100,8 @@ def _single(config: Experiment) -> dict[int, dict[str, Any]]:
     return quirks.draw_single(np.random.default_rng([config.seed, 2**32 - 1]), counts)
 
 
-def _make(config: Experiment, parts: Path, number: int, single: dict[int, dict[str, Any]]) -> int:
-    """Make one patient's files; its rows are written last."""
+def _make(config: Experiment, number: int, single: dict[int, dict[str, Any]]) -> list[Row]:
+    """Make one patient's files."""
     patient = draw_patient(config, number, single.get(number, {}))
     twin = patient.oddities.twin
     other = draw_patient(config, twin[0], single.get(twin[0], {})) if twin else None
@@ -147,8 +109,7 @@ def _make(config: Experiment, parts: Path, number: int, single: dict[int, dict[s
     for index in range(len(patient.heights)):
         source = other if other is not None and twin is not None and index == twin[1] else patient
         rows.append(_make_slice(config, patient, source, index))
-    write_json(parts / f"{number}.json", rows)
-    return number
+    return rows
 
 
 def _make_slice(config: Experiment, patient: Patient, source: Patient, index: int) -> Row:

@@ -23,7 +23,7 @@ from ich.progress import progress_bar
 from ich.workspace import write_parquet
 
 Item = TypeVar("Item")
-CHUNK = 256  # files: a few seconds of work, the most that a cut-off run does again
+CHUNK = 256  # slices: a second or two of work, the most that a cut-off run does again
 
 
 class SourceFile(NamedTuple):
@@ -55,7 +55,8 @@ def run_in_chunks(
     *,
     folder: Path,
     settings: str,
-    workers: int,
+    workers: int = 0,
+    chunk: int | None = None,
     intact: Callable[[pl.DataFrame], bool] = lambda part: True,
 ) -> pl.DataFrame:
     """Do `work` on every chunk that is not done yet, and return the rows of all chunks in order.
@@ -67,13 +68,15 @@ def run_in_chunks(
         folder: where the parts are kept; parts that this call did not ask for are removed.
         settings: text of everything else that the result depends on.
         workers: processes; 0 is one a core, 1 works in this process.
+        chunk: items in a chunk, for items that take longer than a slice.
         intact: whether what an old part speaks of is still there; if not, its chunk is done again.
 
     Raises:
         IchError: a worker process died.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    size = chunk or CHUNK
+    chunks = [items[start : start + size] for start in range(0, len(items), size)]
     parts = [folder / f"{number:06d}-{_key(chunk, settings)}.parquet" for number, chunk in enumerate(chunks)]
     todo = [
         (chunk, part)

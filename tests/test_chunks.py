@@ -2,8 +2,8 @@ import polars as pl
 import pytest
 
 from ich.errors import IchError
-from ich.prepare import chunks
-from ich.prepare.chunks import run_in_chunks
+from ich import chunks
+from ich.chunks import run_in_chunks
 
 ITEMS = list(range(10))
 
