@@ -20,7 +20,8 @@ import pydicom
 from rich.console import Console
 from rich.table import Table
 
-from ich.config import Experiment, validate
+from ich.config import Experiment
+from ich.config_file import validate
 from ich.dicom.read import read_slice
 from ich.phantom.dataset import phantom
 from ich.png import encode_png

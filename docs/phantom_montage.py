@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pydicom
 
-from ich.config import validate
+from ich.config_file import validate
 from ich.phantom.patient import Patient, draw_patient, make_slice
 
 SIDE = 250  # pixels of a tile

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from ich.config import Experiment, validate
+from ich.config import Experiment
+from ich.config_file import validate
 from ich.labels import LABELS
 
 # RSNA's UIDs are invalid on purpose; pydicom would warn of each as it is set.

@@ -1,9 +1,9 @@
 import polars as pl
 import pytest
 
-from ich.errors import IchError
 from ich import chunks
 from ich.chunks import run_in_chunks
+from ich.errors import IchError
 
 ITEMS = list(range(10))
 

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from ich.config import Experiment, load, validate
+from ich.config import Experiment
+from ich.config_file import load, validate
 from ich.errors import ConfigError
 from ich.terminal import config_keys
 

@@ -13,7 +13,7 @@ from cyclopts.exceptions import MissingArgumentError
 
 import ich
 from ich.cli import app, parse_overrides
-from ich.config import load, validate
+from ich.config_file import load, validate
 
 ROOT = Path(__file__).parents[1]
 RSNA, REFERENCE = (ROOT / "configs" / name for name in ("rsna.yaml", "reference.yaml"))

@@ -18,7 +18,8 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from ich import __version__
-from ich.config import Experiment, StepName, load
+from ich.config import Experiment, StepName
+from ich.config_file import load
 from ich.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, IchError
 from ich.evaluation.terminal import print_results
 from ich.stages import STEPS, is_up_to_date, run_step

@@ -1,18 +1,15 @@
-"""One YAML file describes a whole experiment; this module is its schema and its loader.
+"""One YAML file describes a whole experiment; this module is its schema, `ich.config_file` reads it.
 
 Every model is frozen and refuses unknown keys. A field's description is its documentation (`ich config --explain`
 prints them); units stand in the description. Defaults are our own best choices (`configs/rsna.yaml`); the notebooks'
 protocol is `configs/reference.yaml`.
 """
 
-import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ich.errors import ConfigError
 from ich.labels import SUBTYPES, Label
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -269,6 +266,11 @@ class Train(Section):
         ),
         description="Of each stage, in order.",
     )
+    stage2_start: Literal["weights", "gate"] = Field(
+        "weights",
+        description="Where stage 2's EfficientNet starts: from `train.weights` (the notebooks), or from the gate's "
+        "trained trunk, which a random start needs.",
+    )
     end_to_end: EndToEnd = EndToEnd()
     early_stopping: EarlyStopping = EarlyStopping()
     plateau: Plateau = Plateau()
@@ -356,74 +358,3 @@ class Experiment(Section):
             missing = "data.labels" if self.data.labels is None else "data.dicom"
             raise ValueError(f"{missing} is not set and there is no phantom step: give its path, e.g. --{missing} PATH")
         return self
-
-
-def load(path: Path, overrides: dict[str, str] | None = None) -> Experiment:
-    """Read and check a config file.
-
-    Args:
-        path: YAML file.
-        overrides: dotted key -> text, e.g. {"split.unit": "slice"}; the text is read as YAML.
-
-    Raises:
-        ConfigError: the file cannot be read, or a key or value is wrong; the message names key, value and fix.
-    """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"config file {path} does not exist; configs/ holds three to start from") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config file {path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"config file {path} must hold keys and values, such as `workspace: work/demo`")
-    for key, text in (overrides or {}).items():
-        _set(tree, key, text)
-    return validate(tree, str(path))
-
-
-def validate(tree: dict[str, Any], source: str) -> Experiment:
-    """Check a config given as nested dictionaries; `source` is named in the error."""
-    try:
-        return Experiment.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(f"{source}: " + "; ".join(_describe(item) for item in error.errors())) from error
-
-
-def _set(tree: dict[str, Any], key: str, text: str) -> None:
-    *parents, last = key.split(".")
-    for parent in parents:
-        tree = tree.setdefault(parent, {})
-        if not isinstance(tree, dict):
-            raise ConfigError(f"--{key}: {parent} is a value, not a section")
-    try:
-        tree[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        tree[last] = text
-
-
-def _describe(item: Any) -> str:
-    """One pydantic error as one clause: key, value, rule, fix."""
-    location = [
-        str(part) for part in item["loc"] if not str(part).startswith(("literal[", "constrained-", "function-"))
-    ]
-    key = ".".join(location) or "config"
-    if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], _keys_beside(location), n=1)
-        return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else "; remove it")
-    if item["type"] == "missing":
-        return f"{key} is missing; add it"
-    if item["type"] == "value_error":
-        return str(item["ctx"]["error"])
-    return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
-
-
-def _keys_beside(location: list[str]) -> list[str]:
-    model: Any = Experiment
-    for part in location[:-1]:
-        field = model.model_fields.get("copy_" if part == "copy" else part)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
-            return []
-        model = field.annotation
-    return [field.alias or name for name, field in model.model_fields.items()]

@@ -34,7 +34,9 @@ def test_feature_map_is_a_32nd_of_the_image(name, size):
 def test_pixels_are_scaled_inside_the_graph(name):
     backbone = build_backbone(name, 64, "none", label="trunk")
     inputs = np.full((1, 64, 64, 3), [[[0.0, 127.5, 255.0]]], np.float32)
-    scalers = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization)]
+    scalers = [
+        layer for layer in backbone.layers if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization)
+    ]
     scaled = keras.Model(backbone.input, scalers[-1].output).predict_on_batch(inputs)
     assert np.abs(scaled).max() < 3
 

@@ -10,7 +10,8 @@ import polars as pl
 import pydicom
 import pytest
 
-from ich.config import Experiment, validate
+from ich.config import Experiment
+from ich.config_file import validate
 from ich.labels import LABELS, SUBTYPES, read_long_labels
 from ich.phantom import dataset
 from ich.phantom.dataset import phantom

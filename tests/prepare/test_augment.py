@@ -185,7 +185,10 @@ def test_a_label_without_positives_is_a_note(config):
         (lambda path: path.unlink(), "cannot be read"),
         (lambda path: path.write_bytes(path.read_bytes()[:200]), "is not a whole PNG file"),
         (lambda path: path.write_bytes(b""), "is not a whole PNG file"),
-        (lambda path: cv2.imwrite(path, np.zeros((16, 16, 3), np.uint8)), r"must have 32 x 32 pixels \(preprocess.size\), got 16 x 16"),
+        (
+            lambda path: cv2.imwrite(path, np.zeros((16, 16, 3), np.uint8)),
+            r"must have 32 x 32 pixels \(preprocess.size\), got 16 x 16",
+        ),
     ],
 )
 def test_a_bad_original_is_named(config, fault, message):

@@ -9,7 +9,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ich.card import read_card
-from ich.config import Train, validate
+from ich.config import Train
+from ich.config_file import validate
 from ich.data import read_manifest
 from ich.detector import load_detector
 from ich.errors import DataError, IchError

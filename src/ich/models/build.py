@@ -82,6 +82,17 @@ def set_trainable(networks: Networks, part: Part, which: Trainable) -> keras.Mod
     return model
 
 
+def start_stage2_from_gate(networks: Networks) -> None:
+    """Give stage 2's EfficientNet the weights of the gate's trunk; a shared trunk has them already."""
+    if networks.gate is not None and networks.subtypes is not None and GATE_TRUNK in _names(networks.gate):
+        trained = networks.gate.get_layer(GATE_TRUNK).get_weights()
+        networks.subtypes.get_layer(EFFICIENTNET).set_weights(trained)
+
+
+def _names(model: keras.Model) -> list[str]:
+    return [layer.name for layer in model.layers]
+
+
 def backbones(model: keras.Model) -> list[keras.Model]:
     """The backbones of a gate, a subtype stage, a cascade or a flat model."""
     return [layer for layer in model.layers if layer.name in (GATE_TRUNK, EFFICIENTNET, CONVNEXT)]

@@ -6,11 +6,11 @@ from typing import Any
 
 import polars as pl
 
+from ich.chunks import SourceFile, run_in_chunks, source_files
 from ich.config import Experiment
 from ich.dicom.read import read_header
 from ich.errors import DataError, UnreadableSlice
 from ich.labels import IMAGE_ID, read_long_labels
-from ich.chunks import SourceFile, run_in_chunks, source_files
 from ich.prepare.ledger import INDEX_SCHEMA, add_series_order, header_row, status_counts
 from ich.workspace import Outcome, Workspace, write_csv, write_parquet
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import polars as pl
 
+from ich.chunks import SourceFile, run_in_chunks, source_files
 from ich.config import Experiment, Preprocess
 from ich.dicom.read import CtSlice, read_slice
 from ich.errors import DataError, UnreadableSlice
 from ich.labels import IMAGE_ID, read_table
 from ich.png import encode_png
-from ich.chunks import SourceFile, run_in_chunks, source_files
 from ich.prepare.ledger import SLICES_SCHEMA, add_series_order, header_row, status_counts
 from ich.prepare.split import fill_split_folders
 from ich.windows import rgb_from_hu

@@ -17,7 +17,7 @@ from ich.config import Experiment, Phase, Train
 from ich.data import Manifest, read_manifest
 from ich.errors import IchError
 from ich.labels import LABELS, Label
-from ich.models.build import Networks, build, set_trainable
+from ich.models.build import Networks, build, set_trainable, start_stage2_from_gate
 from ich.precision import resolve_precision
 from ich.training.callbacks import Bar, Best, History, Record, StopOnNonsense, Validation, save
 from ich.training.gating import choose_gate, conditional_prevalence
@@ -59,12 +59,16 @@ def train(config: Experiment) -> Outcome:
     prevalence = conditional_prevalence(read_json(workspace.splits))
     precision = resolve_precision(config.train.precision)
     final = final_model(workspace)
-    forget_earlier_run(workspace)
     with dtype_policy(precision):
         networks = build(config.train, config.preprocess.size, config.seed)
+        forget_earlier_run(workspace)  # not before: a config that cannot be built must not cost the last model
         history, console = History(workspace.run / "history.csv"), Console(stderr=True)
         run = Run(config, networks, **slices, history=history, console=console)
-        trained = {stage.name: fit_stage(run, stage) for stage in stages(config.train)}
+        trained = {}
+        for stage in stages(config.train):
+            if stage.part == "subtypes" and config.train.stage2_start == "gate":
+                start_stage2_from_gate(networks)
+            trained[stage.name] = fit_stage(run, stage)
         gate = _gate(run)
     save_model(networks.final, final, config.train.save_h5)
     card = write_card(final, _card(config, final, gate, prevalence, {"precision": precision, "stages": trained}))
