@@ -10,6 +10,8 @@ import pytest
 from ich.dicom.read import read_header, read_slice
 from ich.dicom.series import order_series
 from ich.errors import UnreadableSlice
+from ich.labels import LABELS
+from ich.predict import predict
 from ich.prepare.index import index
 from ich.prepare.preprocess import preprocess
 from ich.prepare.sample import sample
@@ -83,3 +85,38 @@ def test_malformed_files_are_refused_with_a_reason(realdata):
     for path in files:
         with pytest.raises(UnreadableSlice, match=r"\w"):
             read_slice(path)
+
+
+@pytest.fixture(scope="module")
+def untrained_model(tmp_path_factory):
+    """A demo-scale cascade with random weights, saved with its card: what it says is noise, how it runs is real."""
+    from ich.card import Card, Gate, write_card
+    from ich.config import Train
+    from ich.labels import SUBTYPES
+    from ich.models.build import build
+    from ich.workspace import fingerprint
+
+    names = {"efficientnet": "EfficientNetV2Demo", "convnext": "ConvNeXtDemo"}
+    path = tmp_path_factory.mktemp("model") / "cascade_final.keras"
+    build(Train.model_validate({"weights": "none", "backbones": names}), 64, seed=0).final.save(path)
+    nothing = dict.fromkeys(LABELS, 0)
+    write_card(path, Card(
+        model="cascade", file_sha256=fingerprint(path), labels=LABELS, windows=RSNA, size=64, aspect="pad",
+        gate=Gate(threshold=0.0, chosen="by hand", missed=nothing, positives=nothing),
+        conditional_prevalence=dict.fromkeys(SUBTYPES, 0.2), training={}, config={}, provenance={},
+    ))  # fmt: skip
+    return path
+
+
+def test_all_real_slices_are_predicted(realdata, untrained_model):
+    result = predict([realdata / "rsna", realdata / "rsna_series", realdata / "ge_head"], untrained_model)
+    assert len(result.rows) == 55 + 32 + 28
+    assert result.unreadable == []
+    for row in result.rows:
+        probabilities = [row[label] for label in LABELS]
+        assert 0 <= max(probabilities) == probabilities[0] <= 1  # any is never less than a subtype
+    sizes = sorted(len(rows) for _, rows in result.by_series())
+    assert sizes[-2:] == [28, 32]
+    for _, rows in result.by_series():
+        assert [row["slice_index"] for row in rows] == list(range(len(rows)))
+        assert np.all(np.diff([row["position_mm"] for row in rows]) > 0)

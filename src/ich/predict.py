@@ -59,7 +59,7 @@ def predict(inputs: Iterable[Path], model: Path) -> SeriesPredictions:
     """Predict every slice of the given files and folders.
 
     Args:
-        inputs: DICOM files, or folders that are searched for `.dcm` files and files without a suffix.
+        inputs: DICOM files, or folders that are searched for `.dcm` files and DICOM files without a suffix.
         model: a `.keras` file with its card beside it.
 
     Raises:
@@ -94,13 +94,21 @@ def find_files(inputs: Iterable[Path]) -> list[Path]:
             raise DataError(f"{path} does not exist; give DICOM files or folders of them")
         candidates = [path] if path.is_file() else sorted(path.rglob("*"))
         for file in candidates:
-            if file == path or (
-                file.is_file() and file.suffix.lower() in (".dcm", "") and not file.name.startswith(".")
-            ):
+            if file == path or _looks_like_dicom(file):
                 found[file] = None
     if not found:
-        raise DataError("no .dcm files (nor files without a suffix) in the given folders")
+        raise DataError("no .dcm files (nor DICOM files without a suffix) in the given folders")
     return list(found)
+
+
+def _looks_like_dicom(file: Path) -> bool:
+    """Whether a file met in a folder is meant: by its ending, or, as scanners often write none, by its first bytes."""
+    if file.name.startswith(".") or not file.is_file():
+        return False
+    if file.suffix:
+        return file.suffix.lower() == ".dcm"
+    with file.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
 
 
 def _read(paths: list[Path]) -> tuple[list[tuple[Path, CtSlice]], list[tuple[str, str]]]:
