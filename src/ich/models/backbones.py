@@ -30,80 +30,30 @@ PUBLISHED: dict[str, str] = {
 
 
 def _efficientnet_demo(shape: tuple[int, int, int]) -> keras.Model:
+    # Fused blocks only: XLA's depthwise convolutions on a CPU make a step twice as long (LAB_BOOK.md).
+    widths, repeats, squeeze = (16, 24, 40, 64, 96), (1, 1, 2, 1), (0.0, 0.0, 0.25, 0.25)
     blocks = [
         {
-            "kernel_size": 3,
-            "num_repeat": 1,
-            "input_filters": 16,
-            "output_filters": 16,
-            "expand_ratio": 1,
-            "se_ratio": 0,
-            "strides": 1,
-            "conv_type": 1,
-        },
-        {
-            "kernel_size": 3,
-            "num_repeat": 1,
-            "input_filters": 16,
-            "output_filters": 24,
-            "expand_ratio": 4,
-            "se_ratio": 0,
-            "strides": 2,
-            "conv_type": 1,
-        },
-        {
-            "kernel_size": 3,
-            "num_repeat": 1,
-            "input_filters": 24,
-            "output_filters": 32,
-            "expand_ratio": 4,
-            "se_ratio": 0,
-            "strides": 2,
-            "conv_type": 1,
-        },
-        {
-            "kernel_size": 3,
-            "num_repeat": 1,
-            "input_filters": 32,
-            "output_filters": 48,
-            "expand_ratio": 4,
-            "se_ratio": 0.25,
-            "strides": 2,
-            "conv_type": 0,
-        },
-        {
-            "kernel_size": 3,
-            "num_repeat": 1,
-            "input_filters": 48,
-            "output_filters": 64,
-            "expand_ratio": 4,
-            "se_ratio": 0.25,
-            "strides": 2,
-            "conv_type": 0,
-        },
-    ]
+            "kernel_size": 3, "num_repeat": repeats[i], "input_filters": widths[i], "output_filters": widths[i + 1],
+            "expand_ratio": 4, "se_ratio": squeeze[i], "strides": 2, "conv_type": 1,
+        }
+        for i in range(4)
+    ]  # fmt: skip
     return EfficientNetV2(
-        0.25,
-        0.3,
-        shape[0],
-        blocks_args=blocks,
-        name="efficientnetv2-demo",
-        include_top=False,
-        weights=None,
-        input_shape=shape,
-    )
+        1.0, 1.0, shape[0], drop_connect_rate=0.0, blocks_args=blocks, name="efficientnetv2-demo",
+        include_top=False, weights=None, input_shape=shape,
+    )  # fmt: skip
 
 
 def _convnext_demo(shape: tuple[int, int, int]) -> keras.Model:
-    return ConvNeXt(
-        [1, 1, 2, 1],
-        [16, 32, 64, 128],
-        layer_scale_init_value=None,
-        name="convnext_demo",
-        include_top=False,
-        weights=None,
-        input_shape=shape,
-    )
+    # From a random start, LayerScale's 1e-6 and a feature map whose mean is the same in every image each keep it from
+    # learning within a few hundred steps (LAB_BOOK.md): no LayerScale, and a batch normalisation at the end.
+    network = ConvNeXt(
+        [0, 1, 2, 1], [16, 32, 64, 128], layer_scale_init_value=None, name="convnext_demo",
+        include_top=False, weights=None, input_shape=shape,
+    )  # fmt: skip
+    centred = keras.layers.BatchNormalization(momentum=0.8, name="centre")(network.output)
+    return keras.Model(network.input, centred, name="convnext_demo")
 
 
 DEMO: dict[str, Callable[[tuple[int, int, int]], keras.Model]] = {
