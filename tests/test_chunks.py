@@ -56,5 +56,14 @@ def test_changed_inputs_settings_or_lost_results_are_done_again(tmp_path):
     assert sum(path.stat().st_mtime_ns != time for path, time in times.items()) == 1
 
 
+def test_parts_of_other_settings_are_gone_before_their_results_are_written_over(tmp_path):
+    run(tmp_path, settings="first")
+    with pytest.raises(IchError, match="seven"):
+        run(tmp_path, fail_on_seven, settings="second")
+    done = []
+    run(tmp_path, lambda items: done.extend(items) or squares(items), settings="first")
+    assert done == ITEMS
+
+
 def test_nothing_to_do(tmp_path):
     assert run(tmp_path, items=[]) == []

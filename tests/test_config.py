@@ -28,6 +28,11 @@ def test_every_shipped_config_is_valid(path):
         ({"steps": ["sample", "split"]}, "sample.scope is train, so split must come before sample"),
         ({"steps": ["split", "sample"]}, "index must come before it"),
         ({"data": {"labels": "l.csv"}}, "data.dicom is not set"),
+        ({"names": {"val": "data_train"}}, "names: each must be different"),
+        ({"names": {"png": "../elsewhere"}}, "names: each must be one plain name"),
+        ({"preprocess": {"size": 100}}, "multiple of 32"),
+        ({"steps": ["phantom", "index"]}, "data is set, but the phantom step makes it"),
+        ({"train": {"backbones": {"convnext": "ConvNextBase"}}}, "train.backbones.convnext: .*ConvNeXtBase"),
         ({"seed": -1}, "seed: .*greater than or equal to 0, got -1"),
     ],
 )

@@ -33,6 +33,11 @@ def test_duplicated_rows_are_dropped_and_counted(tmp_path):
         ("ID,Label\nID_a_any,\n", "row 1: Label must be 0 or 1, got None"),
         ("ID,Label\nID_a_any,0\nID_a_any,1\n", "row 2: ID_a_any is 0 in one row and 1 in another"),
         ("ID,Label\nID_b_any,0\nID_a_any,0\n", "row 2: ID_a has no row for epidural"),
+        (
+            "ID,Label\n" + "".join(f"ID_a_{label},{int(label == 'subdural')}\n" for label in LABELS),
+            "row 1: any of ID_a must be 1 if a subtype is",
+        ),
+        ("ID,Label\n" + "".join(f"ID_a_aug_1_{label},0\n" for label in LABELS), "named like an augmented image"),
     ],
 )
 def test_bad_label_files_name_the_row(tmp_path, text, message):

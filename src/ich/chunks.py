@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeVar
 
 import polars as pl
 
+from ich import __version__
 from ich.errors import IchError
 from ich.progress import progress_bar
 from ich.workspace import write_parquet
@@ -78,6 +79,8 @@ def run_in_chunks(
     size = chunk or CHUNK
     chunks = [items[start : start + size] for start in range(0, len(items), size)]
     parts = [folder / f"{number:06d}-{_key(chunk, settings)}.parquet" for number, chunk in enumerate(chunks)]
+    for stale in set(folder.glob("*.parquet")) - set(parts):
+        stale.unlink()  # before the work: what it speaks of is about to be written over
     todo = [
         (chunk, part)
         for chunk, part in zip(chunks, parts, strict=True)
@@ -85,13 +88,11 @@ def run_in_chunks(
     ]
     with progress_bar(title, total=len(items), done=len(items) - sum(len(chunk) for chunk, _ in todo)) as advance:
         _run(functools.partial(_do, work), todo, min(workers or os.cpu_count() or 1, len(todo)), advance)
-    for stale in set(folder.glob("*.parquet")) - set(parts):
-        stale.unlink()
     return pl.concat([pl.read_parquet(part) for part in parts]) if parts else work([])
 
 
 def _key(chunk: Sequence[Item], settings: str) -> str:
-    return hashlib.sha256(f"{settings}\n{list(chunk)!r}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{__version__}\n{settings}\n{list(chunk)!r}".encode()).hexdigest()[:16]
 
 
 def _do(work: Callable[[Sequence[Item]], pl.DataFrame], chunk: Sequence[Item], part: Path) -> int:

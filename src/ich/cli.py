@@ -155,7 +155,9 @@ def run_command(arguments: list[str]) -> int:
             result = app(arguments, exit_on_error=False, print_error=False)
         return result if isinstance(result, int) else EXIT_DONE
     except cyclopts.CycloptsError as error:
-        messages.print(f"ich: {' '.join(str(error).split())} (`ich --help` lists the commands)", style="red")
+        messages.print(
+            f"ich: {' '.join(str(error).split())} (`ich --help` lists the commands)", style="red", markup=False
+        )
         return EXIT_USAGE
     except IchError as error:
         messages.print(f"ich: {error}", style="red", markup=False)

@@ -24,7 +24,7 @@ StepName = Literal["phantom", "index", "sample", "copy", "preprocess", "split", 
 class Section(BaseModel):
     """A part of the config: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class Names(Section):
@@ -36,6 +36,16 @@ class Names(Section):
     train: str = Field("data_train", description="Steps 4 and 5: stem of the training table (.csv) and its folder.")
     val: str = Field("data_val", description="Step 4: stem of the validation table and its folder.")
     test: str = Field("data_test", description="Step 4: stem of the test table and its folder.")
+
+    @model_validator(mode="after")
+    def _plain_and_different(self) -> Self:
+        names = list(dict(self).values())
+        for name in names:
+            if name in ("", ".", "..") or "/" in name or "\\" in name:
+                raise ValueError(f"names: each must be one plain name inside the workspace, got {name!r}")
+        if len(set(names)) != len(names):
+            raise ValueError(f"names: each must be different, got {names}")
+        return self
 
 
 class Data(Section):
@@ -59,6 +69,12 @@ class Phantom(Section):
     quirks: bool = Field(True, description="Give the files the faults and oddities of the real data.")
     rows: Literal[128, 256, 512] = Field(512, description="Rows and columns of a slice, in pixels.")
     masks: bool = Field(False, description="Keep the lesion masks as PNG files beside the DICOM files.")
+
+    @model_validator(mode="after")
+    def _fewest_first(self) -> Self:
+        if self.slices[0] > self.slices[1]:
+            raise ValueError(f"phantom.slices: the fewest come first, got {list(self.slices)}")
+        return self
 
 
 class Sample(Section):
@@ -171,8 +187,13 @@ class TrainingAugmentation(OfflineAugmentation):
 class Backbones(Section):
     """Networks by name: a Keras family member, or the demo-scale member of the family."""
 
-    efficientnet: str = Field("EfficientNetV2M", description="A member of EfficientNetV2, or EfficientNetV2Demo.")
-    convnext: str = Field("ConvNeXtBase", description="A member of ConvNeXt, or ConvNeXtDemo.")
+    efficientnet: Literal[
+        "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2", "EfficientNetV2B3",
+        "EfficientNetV2S", "EfficientNetV2M", "EfficientNetV2L", "EfficientNetV2Demo",
+    ] = "EfficientNetV2M"  # fmt: skip
+    convnext: Literal[
+        "ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge", "ConvNeXtDemo"
+    ] = "ConvNeXtBase"
 
 
 class Heads(Section):
@@ -330,6 +351,12 @@ class Experiment(Section):
             ("preprocess", "augment"),
             ("split", "augment"),
             ("augment", "train"),
+            ("preprocess", "train"),
+            ("split", "train"),
+            ("phantom", "sample"),
+            ("phantom", "split"),
+            ("phantom", "copy"),
+            ("index", "train"),
             ("train", "evaluate"),
         ):
             if earlier in steps and later in steps and steps.index(earlier) > steps.index(later):
@@ -354,6 +381,10 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _has_input(self) -> Self:
+        if "phantom" in self.steps and (self.data.labels or self.data.dicom):
+            raise ValueError("data is set, but the phantom step makes it: take phantom out of steps, or leave data out")
+        if "train" in self.steps and self.preprocess.size % 32:
+            raise ValueError(f"preprocess.size must be a multiple of 32 for the networks, got {self.preprocess.size}")
         if "phantom" not in self.steps and (self.data.labels is None or self.data.dicom is None):
             missing = "data.labels" if self.data.labels is None else "data.dicom"
             raise ValueError(f"{missing} is not set and there is no phantom step: give its path, e.g. --{missing} PATH")

@@ -79,9 +79,10 @@ def _is_wrapped(stored_values: NDArray[np.integer], rescale: Rescale) -> bool:
 
 
 def _rescale(stored_values: NDArray[np.integer], rescale: Rescale) -> NDArray[np.int32]:
-    if float(rescale.slope).is_integer() and float(rescale.intercept).is_integer():
-        return stored_values.astype(np.int32) * int(rescale.slope) + int(rescale.intercept)
-    return np.rint(stored_values * rescale.slope + rescale.intercept).astype(np.int32)
+    if stored_values.itemsize <= 2 and rescale.slope == 1 and float(rescale.intercept).is_integer():
+        return stored_values.astype(np.int32) + int(rescale.intercept)
+    hu = np.rint(stored_values.astype(np.float64) * rescale.slope + rescale.intercept)
+    return np.clip(hu, -(2**30), 2**30).astype(np.int32)
 
 
 def _invert(stored_values: NDArray[np.integer], rescale: Rescale) -> NDArray[np.int32]:

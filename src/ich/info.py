@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 
 from ich.config import Experiment
+from ich.errors import DataError
 from ich.workspace import Workspace, provenance
 
 # Measured on RSNA slices: 512x512 16-bit DICOM, and 256-pixel PNG; the PNG grows with its area.
@@ -44,6 +45,8 @@ def disk_need(config: Experiment) -> int:
     Slices are counted as the files of the DICOM folder, or as the most that sampling can draw, if that is fewer.
     """
     source = Workspace(config).dicom_source
+    if not source.is_dir() and "phantom" not in config.steps:
+        raise DataError(f"DICOM folder {source} does not exist; set data.dicom to the folder of the .dcm files")
     slices = sum(1 for entry in os.scandir(source) if entry.name.endswith(".dcm")) if source.is_dir() else 0
     if "phantom" in config.steps and not slices:
         slices = config.phantom.patients * sum(config.phantom.slices) // 2

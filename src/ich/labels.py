@@ -14,6 +14,7 @@ Label = Literal["any", "epidural", "intraparenchymal", "intraventricular", "suba
 LABELS: tuple[Label, ...] = get_args(Label)
 SUBTYPES: tuple[Label, ...] = LABELS[1:]
 IMAGE_ID = "ImageID"
+COMPETITION = (2, 1, 1, 1, 1, 1)  # weights of the labels in the competition's log loss, which divides by their sum
 
 _LONG_ID = rf"^(ID_[0-9A-Za-z_.-]+?)_({'|'.join(LABELS)})$"
 _AUGMENTED = re.compile(r"_aug_\d+$")
@@ -102,6 +103,20 @@ def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
             f"label file {path}, row {row}: {image[IMAGE_ID]} has no row for {lacking} "
             f"({len(incomplete)} such images); every image needs all six labels"
         )
+    contradiction = wide.filter(pl.col("any") != pl.max_horizontal(SUBTYPES))
+    if not contradiction.is_empty():
+        image = contradiction[IMAGE_ID][0]
+        row = parts.filter((pl.col(IMAGE_ID) == image) & (pl.col("label") == "any"))["row"][0]
+        raise DataError(
+            f"label file {path}, row {row}: any of {image} must be 1 if a subtype is, else 0 "
+            f"({len(contradiction)} such images); correct it"
+        )
+    augmented = wide.filter(pl.col(IMAGE_ID).str.contains(_AUGMENTED.pattern))
+    if not augmented.is_empty():
+        raise DataError(
+            f"label file {path}: {augmented[IMAGE_ID][0]} is named like an augmented image, which would count as one; "
+            "rename it"
+        )
     return wide, len(rows) - len(unique)
 
 
@@ -115,7 +130,11 @@ def read_table(path: Path) -> "pl.DataFrame":
 
     if not path.is_file():
         raise DataError(f"{path} does not exist; run the step that writes it (`ich run` does all that are needed)")
-    table = pl.read_csv(path, schema_overrides={IMAGE_ID: pl.String} | dict.fromkeys(LABELS, pl.UInt8))
+    try:
+        table = pl.read_csv(path, schema_overrides={IMAGE_ID: pl.String} | dict.fromkeys(LABELS, pl.UInt8))
+    except pl.exceptions.PolarsError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{path} cannot be read ({reason}); delete it and run the step that writes it again") from error
     lacking = [column for column in (IMAGE_ID, *LABELS) if column not in table.columns]
     if lacking:
         raise DataError(f"{path} lacks the column {lacking[0]}; delete it and run the step that writes it again")

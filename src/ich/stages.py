@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,12 +117,12 @@ def run_step(name: StepName, config: Experiment) -> Outcome:
     workspace = Workspace(config)
     _record(name, workspace).unlink(missing_ok=True)
     outcome = STEPS[name].run(config)
-    root = workspace.root.resolve()
     write_json(_record(name, workspace), {
         "step": name, "key": _key(name, config), **provenance(), "inputs": _inputs(name, workspace),
         "built_on": _built_on(name, config),
         "counts": outcome.counts, "notes": outcome.notes, "incomplete": outcome.incomplete,
-        "outputs": {str(path.resolve().relative_to(root)): _digest(path) for path in outcome.outputs},
+        "outputs": {_name(path, workspace): _digest(path) for path in outcome.outputs},
+        "rewritten": [_name(path, workspace) for path in outcome.rewritten],
         "config": config.model_dump(mode="json", by_alias=True),
     })  # fmt: skip
     return outcome
@@ -130,7 +131,8 @@ def run_step(name: StepName, config: Experiment) -> Outcome:
 def is_up_to_date(name: StepName, config: Experiment) -> dict[str, Any] | None:
     """The record of the step's last run, if it still stands.
 
-    It stands if the settings of this step and those before it, the label file, and the outputs of the steps before it
+    A step that left something out is done again: what it lacked may be there now, and what it had it keeps. Otherwise
+    it stands if the settings of this step and those before it, the label file, and the outputs of the steps before it
     are what they were, and its own outputs are as it left them. A step that was repeated by hand and gave the same
     bytes makes nothing stale.
     """
@@ -139,16 +141,23 @@ def is_up_to_date(name: StepName, config: Experiment) -> dict[str, Any] | None:
         return None
     content: dict[str, Any] = read_json(_record(name, workspace))
     stands = (
-        content["key"] == _key(name, config)
+        not content["incomplete"]
+        and content["key"] == _key(name, config)
         and content["inputs"] == _inputs(name, workspace)
         and content["built_on"] == _built_on(name, config)
         and all(_digest(workspace.root / path) == digest for path, digest in content["outputs"].items())
+        and all((workspace.root / path).exists() for path in content["rewritten"])
     )
     return content if stands else None
 
 
 def _record(name: StepName, workspace: Workspace) -> Path:
     return workspace.records / f"{name}.json"
+
+
+def _name(path: Path, workspace: Workspace) -> str:
+    """Relative to the workspace, which may be moved; links are left as they are."""
+    return os.path.relpath(path, workspace.root)
 
 
 def _digest(path: Path) -> str | None:

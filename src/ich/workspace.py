@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -94,6 +95,12 @@ class Workspace:
         return self.root / "models"
 
     @property
+    def final_model(self) -> Path:
+        """Step 6: the model that is evaluated and used; its card lies beside it, ending in .json."""
+        model = self.config.train.model
+        return self.models / f"{'cascade' if model.endswith('cascade') else model}_final.keras"
+
+    @property
     def run(self) -> Path:
         """History, TensorBoard events, predictions and report of this training run."""
         return self.root / "runs" / self.config.name
@@ -125,6 +132,7 @@ class Outcome:
 
     counts: dict[str, Any] = field(default_factory=dict)
     outputs: list[Path] = field(default_factory=list)
+    rewritten: list[Path] = field(default_factory=list)  # outputs that a later step changes: looked for, not compared
     incomplete: bool = False  # exit code 3: inputs were quarantined or missing, and are listed in `notes`
     notes: list[str] = field(default_factory=list)
 
@@ -164,14 +172,15 @@ def write_text(path: Path, text: str) -> None:
 
 def write_csv(path: Path, table: "pl.DataFrame") -> None:
     """Write a table atomically as CSV."""
-    with atomic(path) as temporary:
-        table.write_csv(temporary)
+    write_text(path, table.write_csv())
 
 
 def write_parquet(path: Path, table: "pl.DataFrame") -> None:
     """Write a table atomically as Parquet."""
+    content = io.BytesIO()  # in memory first: polars raises an error of its own when a disk is full
+    table.write_parquet(content)
     with atomic(path) as temporary:
-        table.write_parquet(temporary)
+        temporary.write_bytes(content.getvalue())
 
 
 def write_json(path: Path, content: Any) -> None:

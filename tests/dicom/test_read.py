@@ -64,6 +64,8 @@ def test_transfer_syntaxes_give_the_same_hu(dicom_slice, syntax):
         ({"Modality": None}, "modality is missing"),
         ({"RescaleIntercept": None}, "RescaleIntercept is missing"),
         ({"RescaleSlope": 0}, "missing or 0"),
+        ({"RescaleSlope": "1e10"}, "cannot be right"),
+        ({"RescaleIntercept": "5e9"}, "cannot be right"),
         ({"PixelRepresentation": None}, "PixelRepresentation is missing"),
         ({"Rows": 0}, "Rows is 0"),
         ({"Rows": 60000}, "Rows is 60000"),

@@ -75,8 +75,9 @@ def write_table(workspace: Workspace, split: str, truth: dict[str, list[int]]) -
 
 
 def write_model(config: Experiment) -> None:
-    model = stage.model_file(Workspace(config))
+    model = Workspace(config).final_model
     model.parent.mkdir()
+    Workspace(config).splits.write_text("{}")
     model.write_bytes(b"not a network")
     gate = Gate(threshold=0.1, chosen="by hand", missed={}, positives={})
     write_card(
@@ -84,7 +85,8 @@ def write_model(config: Experiment) -> None:
         Card(
             model=config.train.model, file_sha256=fingerprint(model), labels=LABELS, windows=((40, 80),) * 3, size=32,
             aspect="pad", gate=gate if config.train.model == "cascade" else None,
-            conditional_prevalence=dict.fromkeys(SUBTYPES, 0.2), training={}, provenance={},
+            conditional_prevalence=dict.fromkeys(SUBTYPES, 0.2), provenance={},
+            training={"run": config.name, "splits_sha256": fingerprint(Workspace(config).splits)},
             config=config.model_dump(mode="json"),
         ),
     )  # fmt: skip
@@ -125,7 +127,7 @@ def test_evaluate_writes_everything_it_promises(made_up: Callable[..., Experimen
     assert content["baseline"]["unreadable"] == 48  # the made-up workspace has no DICOM files
     assert content["baseline"]["difference"]["value"] is None
     assert {source["source"] for source in content["thresholds"].values()} == {"validation (Youden)"}
-    assert content["provenance"]["model_sha256"] == fingerprint(stage.model_file(workspace))
+    assert content["provenance"]["model_sha256"] == fingerprint(workspace.final_model)
 
     table = pl.read_csv(workspace.report / "metrics.csv", infer_schema_length=None)
     assert set(table["split"]) == {"val", "test"}
@@ -147,7 +149,7 @@ def test_evaluate_writes_everything_it_promises(made_up: Callable[..., Experimen
 
 def test_report_stands_alone_and_says_what_it_must(made_up: Callable[..., Experiment]):
     config = made_up(
-        steps=["phantom", "index", "split", "sample", "copy", "preprocess", "augment", "train", "evaluate"]
+        data={}, steps=["phantom", "index", "split", "sample", "copy", "preprocess", "augment", "train", "evaluate"]
     )
     stage.evaluate(config)
     path = Workspace(config).report / "report.html"
@@ -198,7 +200,7 @@ def _lose_an_image(workspace: Workspace) -> None:
 
 
 def _lose_the_model(workspace: Workspace) -> None:
-    stage.model_file(workspace).unlink()
+    workspace.final_model.unlink()
 
 
 def _lose_the_ledger(workspace: Workspace) -> None:
@@ -210,10 +212,14 @@ def _share_a_patient(workspace: Workspace) -> None:
     ledger.with_columns(pl.col("patient").replace("test0", "train0")).write_parquet(workspace.slices)
 
 
-def _train_on_another_seed(workspace: Workspace) -> None:
-    card = stage.model_file(workspace).with_suffix(".json")
+def _split_anew(workspace: Workspace) -> None:
+    workspace.splits.write_text('{"unit": "patient"}')
+
+
+def _train_another_run(workspace: Workspace) -> None:
+    card = workspace.final_model.with_suffix(".json")
     content = json.loads(card.read_text())
-    content["config"]["seed"] += 1
+    content["training"]["run"] = "other"
     card.write_text(json.dumps(content))
 
 
@@ -225,7 +231,8 @@ def _train_on_another_seed(workspace: Workspace) -> None:
         (_lose_the_model, "cascade_final.keras does not exist"),
         (_lose_the_ledger, "slices.parquet does not exist"),
         (_share_a_patient, "1 patients are in more than one split"),
-        (_train_on_another_seed, "the model was trained with seed 43"),
+        (_split_anew, "the model was trained with another splits.json"),
+        (_train_another_run, "the saved model is cascade of run other, not cascade of run default"),
     ],
 )
 def test_faults_are_refused_before_anything_is_written(

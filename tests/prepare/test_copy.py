@@ -55,8 +55,12 @@ def test_a_damaged_copy_is_made_again(tmp_path):
     source.write_bytes(b"1234")
     target.write_bytes(b"12")
     assert bring(source, target, Copy(mode="copy")) == "copied"
-    target.write_bytes(b"1235")  # same size: only the hash tells
     assert bring(source, target, Copy(mode="copy")) == "there already"
+    source.write_bytes(b"4321")  # another slice of the same size
+    os.utime(source, (1, 1))
+    assert bring(source, target, Copy(mode="copy")) == "copied"
+    source.write_bytes(b"1234")
+    os.utime(source, (1, 1))  # same size, same time: only the hash tells
     assert bring(source, target, Copy(mode="copy", verify="sha256")) == "copied"
     assert target.read_bytes() == b"1234"
     assert sorted(os.listdir(tmp_path)) == ["a.dcm", "b.dcm"]  # noqa: PTH208
@@ -70,6 +74,18 @@ def test_a_link_is_replaced_by_a_copy_not_written_through(tmp_path):
     bring(source, target, Copy(mode="copy"))
     assert other.read_bytes() == b"99"
     assert not target.is_symlink()
+
+
+@pytest.mark.parametrize("mode", ["copy", "link"])
+def test_originals_are_never_the_target(experiment, small_dataset, tmp_path, mode):
+    config = experiment(
+        sample={"scope": "all"}, copy={"mode": mode}, steps=["sample", "copy"], workspace=str(tmp_path),
+        names={"dicom": "dicom"},
+    )  # fmt: skip
+    sample(config)
+    with pytest.raises(DataError, match="is the folder of the originals"):
+        copy(config)
+    assert all((tmp_path / "dicom" / f"{name}.dcm").stat().st_size > 8000 for name in small_dataset)
 
 
 def test_missing_folder(experiment, small_dataset, tmp_path):

@@ -1,9 +1,11 @@
 import polars as pl
+import pydicom
 import pytest
 
 from conftest import make_labels
 from ich.errors import DataError
 from ich.prepare.index import index
+from ich.prepare.split import read_assignment, split
 from ich.workspace import Workspace
 
 
@@ -33,6 +35,21 @@ def test_every_file_and_every_label_is_accounted_for(experiment, small_dataset, 
     assert outcome.incomplete
     assert pl.read_csv(config.workspace / "labels_without_files.csv")["ImageID"].to_list() == [lost]
     assert pl.read_csv(config.workspace / "files_without_labels.csv")["ImageID"].to_list() == [unlabelled]
+
+
+def test_slices_without_patient_id_are_kept_by_study(experiment, small_dataset, tmp_path):
+    for name in small_dataset[:8]:
+        path = tmp_path / "dicom" / f"{name}.dcm"
+        dataset = pydicom.dcmread(path)
+        del dataset.PatientID
+        dataset.StudyInstanceUID = f"study of {name[:7]}"
+        dataset.save_as(path)
+    config = experiment(split={"fractions": [0.5, 0.25, 0.25]})
+    index(config)
+    split(config)
+    assignment = read_assignment(Workspace(config))
+    assert sorted(assignment["ImageID"]) == small_dataset
+    assert assignment.filter(pl.col("ImageID").is_in(small_dataset[:4]))["split"].n_unique() == 1
 
 
 def test_missing_and_empty_folder(experiment, tmp_path):

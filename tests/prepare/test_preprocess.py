@@ -3,6 +3,7 @@ import numpy as np
 import polars as pl
 
 from conftest import make_slice
+from ich import chunks
 from ich.dicom.read import read_slice
 from ich.prepare.preprocess import preprocess
 from ich.prepare.sample import sample
@@ -63,7 +64,8 @@ def test_running_again_changes_nothing_and_repairs_what_was_lost(experiment, sma
     assert fingerprint(workspace.slices) == ledger
 
 
-def test_workers_change_no_byte(experiment, small_dataset, tmp_path):
+def test_workers_change_no_byte(experiment, small_dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK", 8)
     one, _ = prepared(experiment)
     two, _ = prepared(experiment, workspace=str(tmp_path / "two"), preprocess={"size": 64, "workers": 2})
     for name in small_dataset:

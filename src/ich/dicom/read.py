@@ -19,6 +19,7 @@ from ich.hounsfield import Hounsfield, Rescale, to_hounsfield
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
+_LARGEST_RESCALE = 1e5  # HU: no CT needs more than a few thousand
 _LARGEST_SIDE = 4096  # pixels; head CT has 512, rarely 768 or 1024: more is a lying header
 
 
@@ -157,6 +158,8 @@ def _check(header: SliceHeader, dataset: pydicom.Dataset) -> Rescale:
         raise UnreadableSlice("PixelRepresentation is missing: stored values may or may not be signed")
     if not header.slope or header.intercept is None:
         raise UnreadableSlice("RescaleSlope or RescaleIntercept is missing or 0: no Hounsfield units without them")
+    if abs(header.slope) > _LARGEST_RESCALE or abs(header.intercept) > _LARGEST_RESCALE:
+        raise UnreadableSlice(f"RescaleSlope {header.slope:g}, RescaleIntercept {header.intercept:g} cannot be right")
     if "PixelData" not in dataset:
         raise UnreadableSlice("no pixel data")
     return Rescale(

@@ -21,6 +21,7 @@ from ich.workspace import (
     SPLITS,
     Outcome,
     Workspace,
+    fingerprint,
     provenance,
     write_bytes,
     write_csv,
@@ -61,12 +62,6 @@ def evaluate(config: Experiment) -> Outcome:
     return _outcome(content, workspace, outputs)
 
 
-def model_file(workspace: Workspace) -> Path:
-    """The final model of the config's training run; cascades share a name."""
-    name = workspace.config.train.model
-    return workspace.models / f"{'cascade' if name.endswith('cascade') else name}_final.keras"
-
-
 def _read_ledger(workspace: Workspace) -> pl.DataFrame:
     if not workspace.slices.is_file():
         raise DataError(f"{workspace.slices} does not exist; run `ich preprocess` with the same config first")
@@ -75,10 +70,10 @@ def _read_ledger(workspace: Workspace) -> pl.DataFrame:
 
 def _facts(workspace: Workspace, tables: Mapping[str, pl.DataFrame], ledger: pl.DataFrame) -> dict[str, Any]:
     """What is known before anything is predicted; refuses leaks, and a model that does not belong to its card."""
-    config, model = workspace.config, model_file(workspace)
+    config, model = workspace.config, workspace.final_model
     shared_patients = leakage.refuse_leaks(tables, config.split.unit)
     card = read_card(model)
-    _refuse_other_split(card, config)
+    _refuse_other_training(card, workspace)
     augmented = tables["train"][IMAGE_ID].map_elements(is_augmented, pl.Boolean)
     return {
         "name": config.name,
@@ -99,21 +94,20 @@ def _facts(workspace: Workspace, tables: Mapping[str, pl.DataFrame], ledger: pl.
     }
 
 
-def _refuse_other_split(card: Card, config: Experiment) -> None:
+def _refuse_other_training(card: Card, workspace: Workspace) -> None:
     """A model that was trained on another split has seen some of the slices that are held out now."""
-    run = card.training.get("run", config.name)
+    config = workspace.config
+    run = card.training.get("run")
     if (run, card.model) != (config.name, config.train.model):
         raise DataError(
             f"the saved model is {card.model} of run {run}, not {config.train.model} of run {config.name}; train that "
             "first (models/ holds the last that was trained)"
         )
-    now = config.model_dump(mode="json")
-    for key in ("split", "seed"):
-        if card.config.get(key, now[key]) != now[key]:
-            raise DataError(
-                f"the model was trained with {key} {card.config[key]}, the config says {now[key]}: what is held out "
-                "now may have been trained on; train again, or evaluate with the config of its training"
-            )
+    if card.training.get("splits_sha256") != fingerprint(workspace.splits):
+        raise DataError(
+            f"the model was trained with another {workspace.splits.name}: what is held out now may have been trained "
+            "on; train again"
+        )
 
 
 def _predict(workspace: Workspace, tables: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -122,7 +116,7 @@ def _predict(workspace: Workspace, tables: Mapping[str, pl.DataFrame]) -> tuple[
     folders = {"val": workspace.images("val"), "test": workspace.images("test")}
     held_out = {split: tables[split] for split in HELD_OUT}
     files = predictions.image_files(held_out, folders)
-    return predictions.predict(load_detector(model_file(workspace)), held_out, files)
+    return predictions.predict(load_detector(workspace.final_model), held_out, files)
 
 
 def _findings(

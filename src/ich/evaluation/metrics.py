@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ich.labels import LABELS
+from ich.labels import COMPETITION
 
 Floats = NDArray[np.float64]
 
 RATIOS = ("accuracy", "sensitivity", "specificity", "ppv", "npv", "f1")
 RANKINGS = ("auroc", "average_precision")
 CLIP = 1e-15  # the competition clipped probabilities to [1e-15, 1 - 1e-15]
-COMPETITION_WEIGHTS = np.array([2.0 if label == "any" else 1.0 for label in LABELS])
+COMPETITION_WEIGHTS = np.array(COMPETITION, float)
 
 
 class Confusion(NamedTuple):

@@ -119,8 +119,8 @@ def _published(name: str, shape: tuple[int, int, int], weights: str) -> keras.Mo
         except Exception as error:  # Keras raises a bare Exception when a download fails
             folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
             raise DataError(
-                f"train.weights: the ImageNet weights of {name} could not be had ({_one_line(error)}); put Keras's file {file} "
-                f"into {folder}, or set train.weights to the folder that holds it"
+                f"train.weights: the ImageNet weights of {name} could not be had ({_one_line(error)}); put Keras's "
+                f"{file} into {folder}, or set train.weights to the folder that holds it"
             ) from error
     path = Path(weights).expanduser()
     path = path / file if path.is_dir() else path

@@ -30,8 +30,8 @@ def subtype_head(
 ) -> keras.Model:
     """Two feature maps to P(subtype | any), float32 (n, 5).
 
-    Each position of a map is a token. EfficientNet's tokens are the queries, ConvNeXt's the keys and values; the mean of
-    the result stands beside the pooled maps.
+    Each position of a map is a token. EfficientNet's tokens are the queries, ConvNeXt's the keys and values; the mean
+    of the result stands beside the pooled maps.
     """
     inputs = [keras.Input(efficientnet_shape, name="efficientnet"), keras.Input(convnext_shape, name="convnext")]
     queries, values = (_tokens(features, heads) for features in inputs)

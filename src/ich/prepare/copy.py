@@ -34,6 +34,11 @@ def copy(config: Experiment) -> Outcome:
     target = workspace.root / config.names.dicom
     if config.copy_.mode != "none":
         target.mkdir(parents=True, exist_ok=True)
+        if target.resolve() == workspace.dicom_source.resolve():
+            raise DataError(
+                f"{target} is the folder of the originals, which are never changed; choose another workspace, another "
+                "names.dicom, or copy.mode: none"
+            )
 
     def one(image_id: str) -> Result:
         return bring(workspace.dicom_source / f"{image_id}.dcm", target / f"{image_id}.dcm", config.copy_)
@@ -61,7 +66,7 @@ def copy(config: Experiment) -> Outcome:
 
 
 def bring(source: Path, target: Path, how: Copy) -> Result:
-    """Copy or link one file, and verify the copy.
+    """Copy or link one file, and verify the copy; a copy keeps the time of its original, and so shows its age.
 
     Raises:
         DataError: the copy is not what the source is.
@@ -72,11 +77,12 @@ def bring(source: Path, target: Path, how: Copy) -> Result:
         return "there already"
     if how.mode == "link":
         return _link(source.resolve(), target)
-    if target.is_file() and not target.is_symlink() and _same(source, target, how.verify):
+    if target.is_file() and not target.is_symlink() and _is_current(source, target, how.verify):
         return "there already"
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         shutil.copyfile(source, temporary)
+        shutil.copystat(source, temporary)
         if not _same(source, temporary, how.verify):
             raise DataError(
                 f"the copy of {source} differs from it in {how.verify}; is the disk failing or the file still written?"
@@ -93,6 +99,12 @@ def _link(source: Path, target: Path) -> Result:
     target.unlink(missing_ok=True)
     target.symlink_to(source)
     return "copied"
+
+
+def _is_current(source: Path, copied: Path, verify: Literal["size", "sha256"]) -> bool:
+    """Uncompressed slices all have one size, so an earlier copy must have its original's time too, or its hash."""
+    same_time = source.stat().st_mtime_ns == copied.stat().st_mtime_ns
+    return (same_time or verify == "sha256") and _same(source, copied, verify)
 
 
 def _same(source: Path, copied: Path, verify: Literal["size", "sha256"]) -> bool:

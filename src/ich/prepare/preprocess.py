@@ -45,9 +45,10 @@ def preprocess(config: Experiment) -> Outcome:
     )  # fmt: skip
     write_parquet(workspace.slices, add_series_order(table))
     _remove_stale(workspace.png, there, table)
+    outcome = _outcome(table, [workspace.slices, workspace.png])
     if workspace.splits.exists():
-        fill_split_folders(workspace)
-    return _outcome(table, [workspace.slices, workspace.png])
+        outcome.rewritten = fill_split_folders(workspace)
+    return outcome
 
 
 def preprocess_chunk(files: Sequence[SourceFile], png: Path, how: Preprocess) -> pl.DataFrame:
@@ -88,7 +89,8 @@ def _remove_stale(folder: Path, before: set[str], table: pl.DataFrame) -> None:
     """Images of an earlier run that this one did not ask for, or that can no longer be read, must not be believed."""
     wanted = {f"{image_id}.png" for image_id in _with_image(table)[IMAGE_ID]}
     for name in before - wanted:
-        (folder / name).unlink(missing_ok=True)
+        if ".png" in name:  # and what a killed run was writing: .<name>.png.<process>
+            (folder / name).unlink(missing_ok=True)
 
 
 def _outcome(table: pl.DataFrame, outputs: list[Path]) -> Outcome:

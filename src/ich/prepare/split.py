@@ -34,9 +34,8 @@ def split(config: Experiment) -> Outcome:
         "splits": summary, "units_in_two_splits": _units_in_two_splits(assigned),
         "assignment": dict(assigned.select("unit", "split").unique("unit").sort("unit").iter_rows()),
     })  # fmt: skip
-    if workspace.slices.exists() and workspace.sampled.exists():
-        fill_split_folders(workspace)
-    return Outcome(counts={"unit": config.split.unit, "splits": summary}, outputs=[workspace.splits])
+    filled = fill_split_folders(workspace) if workspace.slices.exists() and workspace.sampled.exists() else []
+    return Outcome({"unit": config.split.unit, "splits": summary}, [workspace.splits], rewritten=filled)
 
 
 def assign_slices(table: pl.DataFrame, how: Split, seed: int) -> list[str]:
@@ -55,6 +54,10 @@ def assign_slices(table: pl.DataFrame, how: Split, seed: int) -> list[str]:
     from sklearn.model_selection import train_test_split
 
     any_label = table["any"].to_numpy()
+    if min(rarest := [int(any_label.sum()), int((1 - any_label).sum())]) < 2 * len(SPLITS):
+        raise DataError(
+            f"a split by slice needs at least {2 * len(SPLITS)} positives and negatives, got {rarest}; add data"
+        )
     _, val_fraction, test_fraction = how.fractions
     held_out_fraction = val_fraction + test_fraction
     _, held_out = train_test_split(
@@ -147,18 +150,19 @@ def read_assignment(workspace: Workspace) -> pl.DataFrame:
 
 
 def patients(workspace: Workspace) -> pl.DataFrame:
-    """ImageID and patient of every slice whose header could be read.
+    """ImageID and patient of every slice whose header could be read; without PatientID, its study, series or itself.
 
     Raises:
         DataError: neither `index` nor `preprocess` has run.
     """
     for ledger in (workspace.index, workspace.slices):
         if ledger.exists():
-            return pl.read_parquet(ledger, columns=[IMAGE_ID, "patient"]).drop_nulls()
+            rows = pl.read_parquet(ledger).filter(pl.col("status").is_in(["ok", "repaired"]))
+            return rows.select(IMAGE_ID, patient=pl.coalesce("patient", "study", "series", IMAGE_ID))
     raise DataError("patients are not known yet: run `ich index` or `ich preprocess` first, or set split.unit: slice")
 
 
-def fill_split_folders(workspace: Workspace) -> None:
+def fill_split_folders(workspace: Workspace) -> list[Path]:
     """Write `data_<split>.csv` and fill `data_<split>/` with links to the images; both hold only readable slices.
 
     Called by `split` or `preprocess`, whichever comes later. A folder is built under another name and swapped in.
@@ -171,6 +175,7 @@ def fill_split_folders(workspace: Workspace) -> None:
         rows = table.filter(pl.col("split") == name).drop("split")
         _fill(workspace.images(name), rows[IMAGE_ID].to_list(), workspace.png)
         write_csv(workspace.table(name), rows)
+    return [path for name in SPLITS for path in (workspace.table(name), workspace.images(name))]
 
 
 def _fill(folder: Path, image_ids: list[str], png: Path) -> None:

@@ -58,7 +58,7 @@ def train(config: Experiment) -> Outcome:
     slices = {split: read_manifest(workspace.table(split), workspace.images(split)) for split in ("train", "val")}
     prevalence = conditional_prevalence(read_json(workspace.splits))
     precision = resolve_precision(config.train.precision)
-    final = final_model(workspace)
+    final = workspace.final_model
     with dtype_policy(precision):
         networks = build(config.train, config.preprocess.size, config.seed)
         forget_earlier_run(workspace)  # not before: a config that cannot be built must not cost the last model
@@ -71,7 +71,8 @@ def train(config: Experiment) -> Outcome:
             trained[stage.name] = fit_stage(run, stage)
         gate = _gate(run)
     save_model(networks.final, final, config.train.save_h5)
-    card = write_card(final, _card(config, final, gate, prevalence, {"precision": precision, "stages": trained}))
+    training = {"precision": precision, "stages": trained, "splits_sha256": fingerprint(workspace.splits)}
+    card = write_card(final, _card(config, final, gate, prevalence, training))
     notes = [note for stage in trained.values() for note in stage["notes"]]
     return Outcome(_counts(run, trained, gate), [final, card, history.path, *_checkpoints(workspace)], notes=notes)
 
@@ -181,19 +182,15 @@ def compiled_learner(
     return learner
 
 
-def final_model(workspace: Workspace) -> Path:
-    """Where the model that is evaluated and used is saved; its card lies beside it."""
-    model = workspace.config.train.model
-    return workspace.models / f"{'cascade' if model.endswith('cascade') else model}_final.keras"
-
-
 def forget_earlier_run(workspace: Workspace) -> None:
     """Begin anew: remove this model's files first, card before all, so that a run cut off leaves none to believe."""
-    final = final_model(workspace)
+    final = workspace.final_model
     models = [final, *_checkpoints(workspace)]
     for path in [card_path(final), *models, *(model.with_suffix(".h5") for model in models)]:
         path.unlink(missing_ok=True)
-    shutil.rmtree(workspace.run / "tensorboard", ignore_errors=True)
+    for folder in (workspace.run / "tensorboard", workspace.report):
+        shutil.rmtree(folder, ignore_errors=True)
+    workspace.predictions.unlink(missing_ok=True)
     write_json(workspace.run / "config.json", workspace.config.model_dump(mode="json", by_alias=True))
 
 

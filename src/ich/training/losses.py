@@ -7,8 +7,10 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from ich.labels import COMPETITION
+
 # The competition's metric: any weighs 2, the five subtypes 1, divided by 7 (in label order).
-COMPETITION_WEIGHTS = np.array([2, 1, 1, 1, 1, 1], np.float32) / np.float32(7)
+COMPETITION_WEIGHTS = np.array(COMPETITION, np.float32) / np.float32(sum(COMPETITION))
 
 _EPSILON = 1e-7
 
