@@ -48,7 +48,9 @@ def choose_gate(rule: config.Gate, gate: keras.Model, val: Manifest, size: int, 
 
 
 def conditional_prevalence(splits: dict[str, Any]) -> dict[Label, float]:
-    """P(subtype | any) among the natural training slices, before any sampling or augmentation.
+    """P(subtype | any) among the slices of the training split as they were split.
+
+    With the split before sampling these are all natural slices; in the notebooks' order, the sampled ones.
 
     Args:
         splits: content of splits.json.
