@@ -167,6 +167,27 @@ def test_quarantined_and_missing_files_give_code_3(config_file, small_dataset, t
     assert run_command(["run", "-c", config]) == 3  # up to date, and still incomplete
 
 
+def test_a_folder_that_is_not_ours_is_left_alone(config_file, small_dataset, tmp_path, capfd):
+    kept = tmp_path / "workspace" / "raw_png" / "thesis.docx"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("years of work")
+    assert run_command(["run", "-c", str(config_file())]) == 1
+    assert "holds files that are not ours; choose a new folder" in capfd.readouterr().err
+    assert kept.read_text() == "years of work"
+
+
+def test_odd_names_and_damaged_leftovers_are_survived(config_file, small_dataset, tmp_path, capfd):
+    config = str(config_file(workspace=f"'{tmp_path}/w [b] ü*'"))
+    (tmp_path / "dicom" / f"{small_dataset[0]}.dcm").unlink()
+    os.mkfifo(tmp_path / "dicom" / f"{small_dataset[0]}.dcm")  # reading it would wait for ever
+    assert run_command(["run", "-c", config]) == 3
+    workspace = tmp_path / "w [b] ü*"
+    for damaged in (*workspace.glob("parts/*/*.parquet"), workspace / "records" / "sample.json"):
+        damaged.write_bytes(b"cut off")
+    assert run_command(["run", "-c", config]) == 3
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_overrides():
     assert parse_overrides(("--a.b", "1", "--c=x y", "--d-e", "[1, 2]")) == {"a.b": "1", "c": "x y", "d_e": "[1, 2]"}
     with pytest.raises(ConfigError, match="--a has no value"):

@@ -5,12 +5,15 @@ whose name holds a hash of what went in: an old part is believed only if inputs 
 of workers gives the same parts.
 """
 
+import contextlib
 import functools
 import hashlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -43,6 +46,8 @@ def source_files(image_ids: Sequence[str], folder: Path) -> list[SourceFile]:
         path = folder / f"{image_id}.dcm"
         try:
             status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise FileNotFoundError(f"{path} is no file")  # a folder, or a pipe that would be waited on for ever
             files.append(SourceFile(image_id, str(path), status.st_size, status.st_mtime_ns))
         except OSError:
             files.append(SourceFile(image_id, str(path), -1, 0))
@@ -81,14 +86,17 @@ def run_in_chunks(
     parts = [folder / f"{number:06d}-{_key(chunk, settings)}.parquet" for number, chunk in enumerate(chunks)]
     for stale in set(folder.glob("*.parquet")) - set(parts):
         stale.unlink()  # before the work: what it speaks of is about to be written over
-    todo = [
-        (chunk, part)
-        for chunk, part in zip(chunks, parts, strict=True)
-        if not part.exists() or not intact(pl.read_parquet(part))
-    ]
+    todo = [(chunk, part) for chunk, part in zip(chunks, parts, strict=True) if not _is_done(part, intact)]
     with progress_bar(title, total=len(items), done=len(items) - sum(len(chunk) for chunk, _ in todo)) as advance:
         _run(functools.partial(_do, work), todo, min(workers or os.cpu_count() or 1, len(todo)), advance)
-    return pl.concat([pl.read_parquet(part) for part in parts]) if parts else work([])
+    return pl.concat([pl.read_parquet(part, glob=False) for part in parts]) if parts else work([])
+
+
+def _is_done(part: Path, intact: Callable[[pl.DataFrame], bool]) -> bool:
+    try:
+        return part.exists() and intact(pl.read_parquet(part, glob=False))
+    except pl.exceptions.PolarsError:  # a damaged part is no part
+        return False
 
 
 def _key(chunk: Sequence[Item], settings: str) -> str:
@@ -114,7 +122,8 @@ def _run(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:
-        futures: list[Future[int]] = [pool.submit(do, chunk, part) for chunk, part in todo]
+        with _interrupts_ignored():  # by workers too: they inherit it, and are started as work is submitted
+            futures: list[Future[int]] = [pool.submit(do, chunk, part) for chunk, part in todo]
         for future in as_completed(futures):
             advance(future.result())
     except BrokenProcessPool as error:
@@ -123,9 +132,29 @@ def _run(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ctrl-C is the parent's business; a worker that it stopped would only print a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start_worker() -> None:
-    """Ctrl-C is the parent's business; a worker that stopped in the middle would only print a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import cv2
 
     cv2.setNumThreads(1)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot stop its workers."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)

@@ -8,7 +8,7 @@ protocol is `configs/reference.yaml`.
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from ich.labels import SUBTYPES, Label
 
@@ -16,6 +16,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 
 StepName = Literal["phantom", "index", "sample", "copy", "preprocess", "split", "augment", "train", "evaluate"]
@@ -43,6 +44,9 @@ class Names(Section):
         for name in names:
             if name in ("", ".", "..") or "/" in name or "\\" in name:
                 raise ValueError(f"names: each must be one plain name inside the workspace, got {name!r}")
+        ours = {"phantom", "parts", "records", "models", "runs"}
+        if taken := ours & set(names):
+            raise ValueError(f"names: {min(taken)} is the name of another folder of the workspace; choose another")
         if len(set(names)) != len(names):
             raise ValueError(f"names: each must be different, got {names}")
         return self
@@ -51,8 +55,8 @@ class Names(Section):
 class Data(Section):
     """Where the input is. Both are left out when the `phantom` step makes it."""
 
-    labels: Path | None = Field(None, description="Label CSV in the competition's long format (columns ID,Label).")
-    dicom: Path | None = Field(None, description="Folder with one DICOM file a slice, named <ImageID>.dcm.")
+    labels: UserPath | None = Field(None, description="Label CSV in the competition's long format (columns ID,Label).")
+    dicom: UserPath | None = Field(None, description="Folder with one DICOM file a slice, named <ImageID>.dcm.")
 
 
 class Phantom(Section):
@@ -319,7 +323,7 @@ class Evaluate(Section):
 class Experiment(Section):
     """The whole file."""
 
-    workspace: Path = Field(description="Folder that everything is written to.")
+    workspace: UserPath = Field(description="Folder that everything is written to.")
     name: str = Field(
         "default", description="Name of the training run; its folder is runs/<name>.", pattern=r"^[\w.-]+$"
     )

@@ -27,7 +27,7 @@ def load(path: Path, overrides: dict[str, str] | None = None) -> Experiment:
         raise ConfigError(f"config file {path} does not exist; configs/ holds three to start from") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2024-99-99 looks like a date
         raise ConfigError(f"config file {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"config file {path} must hold keys and values, such as `workspace: work/demo`")
@@ -52,7 +52,7 @@ def _set(tree: dict[str, Any], key: str, text: str) -> None:
             raise ConfigError(f"--{key}: {parent} is a value, not a section")
     try:
         tree[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         tree[last] = text
 
 

@@ -5,6 +5,7 @@ among natural training positives. Every batch has one shape (short ones are fill
 once.
 """
 
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,7 @@ def load_detector(model: Path) -> Detector:
         with numpy_initializers(0):  # the values are overwritten at once; drawing them by Keras takes seconds
             network = keras.models.load_model(model, compile=False)
         adapt_precision(network)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
             f"{model} cannot be loaded as a Keras model ({reason}); train it again, with this version of ich"

@@ -49,7 +49,7 @@ def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
     if not path.is_file():
         raise DataError(f"label file {path} does not exist; set data.labels to the competition's label CSV")
     try:
-        rows = pl.read_csv(path, infer_schema=False, truncate_ragged_lines=True)
+        rows = pl.read_csv(path, infer_schema=False, truncate_ragged_lines=True, glob=False)
     except pl.exceptions.NoDataError as error:
         raise DataError(
             f"label file {path} is empty; it needs the columns ID,Label and a row per image and label"
@@ -131,7 +131,7 @@ def read_table(path: Path) -> "pl.DataFrame":
     if not path.is_file():
         raise DataError(f"{path} does not exist; run the step that writes it (`ich run` does all that are needed)")
     try:
-        table = pl.read_csv(path, schema_overrides={IMAGE_ID: pl.String} | dict.fromkeys(LABELS, pl.UInt8))
+        table = pl.read_csv(path, glob=False, schema_overrides={IMAGE_ID: pl.String} | dict.fromkeys(LABELS, pl.UInt8))
     except pl.exceptions.PolarsError as error:
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{path} cannot be read ({reason}); delete it and run the step that writes it again") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 from ich import __version__
 from ich.config import Experiment, StepName
+from ich.errors import DataError
 from ich.workspace import Outcome, Workspace, fingerprint, provenance, read_json, write_json
 
 
@@ -115,6 +116,7 @@ STEPS: dict[StepName, Step] = {
 def run_step(name: StepName, config: Experiment) -> Outcome:
     """Run one step and record what it did; the record of an earlier run is gone as soon as this one starts."""
     workspace = Workspace(config)
+    _claim(workspace)
     _record(name, workspace).unlink(missing_ok=True)
     outcome = STEPS[name].run(config)
     write_json(_record(name, workspace), {
@@ -139,9 +141,9 @@ def is_up_to_date(name: StepName, config: Experiment) -> dict[str, Any] | None:
     workspace = Workspace(config)
     if not _record(name, workspace).exists():
         return None
-    content: dict[str, Any] = read_json(_record(name, workspace))
+    content = _read_record(name, workspace)
     stands = (
-        not content["incomplete"]
+        content.get("incomplete") is False
         and content["key"] == _key(name, config)
         and content["inputs"] == _inputs(name, workspace)
         and content["built_on"] == _built_on(name, config)
@@ -153,6 +155,30 @@ def is_up_to_date(name: StepName, config: Experiment) -> dict[str, Any] | None:
 
 def _record(name: StepName, workspace: Workspace) -> Path:
     return workspace.records / f"{name}.json"
+
+
+def _read_record(name: StepName, workspace: Workspace) -> dict[str, Any]:
+    """A record; a damaged one is as good as none."""
+    try:
+        content: dict[str, Any] = read_json(_record(name, workspace))
+    except DataError:
+        return {}
+    return content if "outputs" in content else {}
+
+
+def _claim(workspace: Workspace) -> None:
+    """Steps clear and rename folders of the workspace, so they work only in one that is new, empty or ours.
+
+    Raises:
+        DataError: the folder holds something and no step of ours was there before.
+    """
+    root = workspace.root
+    if root.is_dir() and any(root.iterdir()) and not workspace.records.is_dir():
+        raise DataError(
+            f"workspace {root} holds files that are not ours; choose a new folder, or make an empty folder records in "
+            "it to say that what is there may be replaced"
+        )
+    workspace.records.mkdir(parents=True, exist_ok=True)
 
 
 def _name(path: Path, workspace: Workspace) -> str:
@@ -171,9 +197,7 @@ def _built_on(name: StepName, config: Experiment) -> dict[str, Any]:
     """Outputs of the steps before this one, as their records have them."""
     workspace = Workspace(config)
     earlier = config.steps[: config.steps.index(name)] if name in config.steps else ()
-    return {
-        step: read_json(_record(step, workspace))["outputs"] for step in earlier if _record(step, workspace).exists()
-    }
+    return {step: _read_record(step, workspace).get("outputs") for step in earlier if _record(step, workspace).exists()}
 
 
 def _key(name: StepName, config: Experiment) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ich.config import Experiment
@@ -43,13 +44,13 @@ def split_table(splits: Mapping[str, Mapping[str, Any]]) -> Table:
 def print_predictions(console: Console, result: "SeriesPredictions") -> None:
     """Probabilities of every slice, series by series, and what could not be read."""
     for name, rows in result.by_series():
-        table = Table(title=f"series {name}", box=None, padding=(0, 1), title_justify="left")
+        table = Table(title=f"series {escape(name)}", box=None, padding=(0, 1), title_justify="left")
         table.add_column("slice")
         for column in ("position mm", *LABELS):
             table.add_column(column, justify="right", overflow="fold")
         for row in rows:
             position = "" if row["position_mm"] is None else f"{row['position_mm']:.1f}"
-            table.add_row(Path(row["file"]).name, position, *(f"{row[label]:.3f}" for label in LABELS))
+            table.add_row(escape(Path(row["file"]).name), position, *(f"{row[label]:.3f}" for label in LABELS))
         console.print(table)
     for path, reason in result.unreadable:
         console.print(f"not read: {path}: {reason}", style="yellow", markup=False, soft_wrap=True)
@@ -61,7 +62,7 @@ def print_info(console: Console, facts: Mapping[str, Any]) -> None:
     table = Table(show_header=False, box=None, padding=(0, 1))
     for name, value in facts.items():
         text = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else str(value)
-        table.add_row(name, text)
+        table.add_row(name, escape(text))
     console.print(table)
 
 

@@ -200,7 +200,7 @@ def read_json(path: Path) -> Any:
         raise DataError(
             f"{path} does not exist; run the step that writes it (`ich run` does all that are needed)"
         ) from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no UTF-8
         raise DataError(f"{path} is not valid JSON ({error}); delete it and run its step again") from error
 
 

@@ -73,6 +73,7 @@ def test_transfer_syntaxes_give_the_same_hu(dicom_slice, syntax):
         ({"SamplesPerPixel": 3}, "SamplesPerPixel is 3"),
         ({"NumberOfFrames": 5}, "more than one frame"),
         ({"PixelData": None}, "no pixel data"),
+        ({"PixelData": b""}, "no pixel data"),
         ({"PixelData": b"\0" * 1000}, "holds 1,000 of 2,048 pixel bytes"),
     ],
 )

@@ -102,7 +102,10 @@ def read_slice(path: Path) -> CtSlice:
     dataset = _open(path, stop_before_pixels=False)
     header = _header(dataset)
     rescale = _check(header, dataset)
-    return CtSlice(header, to_hounsfield(_pixels(dataset, header), rescale))
+    try:
+        return CtSlice(header, to_hounsfield(_pixels(dataset, header), rescale))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UnreadableSlice(f"cannot be turned into HU: {_one_line(error)}") from error
 
 
 def _open(path: Path, *, stop_before_pixels: bool) -> pydicom.Dataset:
@@ -160,7 +163,7 @@ def _check(header: SliceHeader, dataset: pydicom.Dataset) -> Rescale:
         raise UnreadableSlice("RescaleSlope or RescaleIntercept is missing or 0: no Hounsfield units without them")
     if abs(header.slope) > _LARGEST_RESCALE or abs(header.intercept) > _LARGEST_RESCALE:
         raise UnreadableSlice(f"RescaleSlope {header.slope:g}, RescaleIntercept {header.intercept:g} cannot be right")
-    if "PixelData" not in dataset:
+    if not dataset.get("PixelData"):
         raise UnreadableSlice("no pixel data")
     return Rescale(
         slope=header.slope,

@@ -48,7 +48,7 @@ def evaluate(config: Experiment) -> Outcome:
     table, facts["raised"] = _predict(workspace, tables)
     write_parquet(workspace.predictions, table)
 
-    table = pl.read_parquet(workspace.predictions)
+    table = pl.read_parquet(workspace.predictions, glob=False)
     scored = {split: predictions.select(table, split) for split in HELD_OUT}
     thresholds = choose(config.evaluate, scored["val"].truth, scored["val"].probabilities)
     samples = {split: summary.decide(each, thresholds) for split, each in scored.items()}
@@ -65,7 +65,7 @@ def evaluate(config: Experiment) -> Outcome:
 def _read_ledger(workspace: Workspace) -> pl.DataFrame:
     if not workspace.slices.is_file():
         raise DataError(f"{workspace.slices} does not exist; run `ich preprocess` with the same config first")
-    return pl.read_parquet(workspace.slices, columns=[IMAGE_ID, "status", "patient", "study", "series"])
+    return pl.read_parquet(workspace.slices, columns=[IMAGE_ID, "status", "patient", "study", "series"], glob=False)
 
 
 def _facts(workspace: Workspace, tables: Mapping[str, pl.DataFrame], ledger: pl.DataFrame) -> dict[str, Any]:

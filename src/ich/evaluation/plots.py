@@ -142,7 +142,7 @@ def read_history(path: Path) -> pl.DataFrame | None:
     if not path.is_file():
         return None
     try:
-        history = pl.read_csv(path, infer_schema_length=None)
+        history = pl.read_csv(path, infer_schema_length=None, glob=False)
     except pl.exceptions.PolarsError:
         return None  # cut off or empty: the report does without
     if history.is_empty() or not {"loss", "val_loss"} <= set(history.columns):

@@ -157,7 +157,7 @@ def patients(workspace: Workspace) -> pl.DataFrame:
     """
     for ledger in (workspace.index, workspace.slices):
         if ledger.exists():
-            rows = pl.read_parquet(ledger).filter(pl.col("status").is_in(["ok", "repaired"]))
+            rows = pl.read_parquet(ledger, glob=False).filter(pl.col("status").is_in(["ok", "repaired"]))
             return rows.select(IMAGE_ID, patient=pl.coalesce("patient", "study", "series", IMAGE_ID))
     raise DataError("patients are not known yet: run `ich index` or `ich preprocess` first, or set split.unit: slice")
 
@@ -167,7 +167,7 @@ def fill_split_folders(workspace: Workspace) -> list[Path]:
 
     Called by `split` or `preprocess`, whichever comes later. A folder is built under another name and swapped in.
     """
-    ledger = pl.read_parquet(workspace.slices, columns=[IMAGE_ID, "status"])
+    ledger = pl.read_parquet(workspace.slices, columns=[IMAGE_ID, "status"], glob=False)
     usable = ledger.filter(pl.col("status").is_in(["ok", "repaired"])).select(IMAGE_ID)
     table = read_table(workspace.sampled).join(usable, on=IMAGE_ID, how="semi")
     table = table.join(read_assignment(workspace), on=IMAGE_ID, how="inner").sort(IMAGE_ID)
