@@ -13,7 +13,7 @@ import numpy as np
 def numpy_initializers(seed: int) -> Iterator[None]:
     """Within the block, variance-scaling initialisers (Glorot, He, LeCun are such) draw from one NumPy generator.
 
-    On JAX each new shape compiles a small program: 30 s for a demo cascade on 2 cores, against 1.4 s (LAB_BOOK.md).
+    On JAX each new shape compiles a small program: 19 s for a demo cascade, against 1.5 s (LAB_BOOK.md).
     Keras's constructors take no initialiser, so the method is replaced meanwhile; not for use from several threads.
     """
     generator = np.random.default_rng(seed)
