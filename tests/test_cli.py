@@ -222,7 +222,7 @@ def many_slices(tmp_path, count):
 
 
 def test_interrupted_preprocess_continues_to_the_same_result(config_file, tmp_path):
-    many_slices(tmp_path, 1500)
+    many_slices(tmp_path, 4000)
     config = config_file(steps="[sample, copy, preprocess]", sample="{scope: all}", preprocess="{size: 64, workers: 2}")
     workspace = tmp_path / "workspace"
     process = subprocess.Popen(
@@ -244,7 +244,7 @@ def test_interrupted_preprocess_continues_to_the_same_result(config_file, tmp_pa
     assert ich("run", "-c", config).returncode == 0
     assert ich("run", "-c", config, "--workspace", tmp_path / "undisturbed").returncode == 0
     names = sorted(path.name for path in (tmp_path / "undisturbed" / "raw_png").iterdir())
-    assert len(names) == 1500
+    assert len(names) == 4000
     assert sorted(path.name for path in (workspace / "raw_png").iterdir()) == names
     assert fingerprint(workspace / "slices.parquet") == fingerprint(tmp_path / "undisturbed" / "slices.parquet")
 

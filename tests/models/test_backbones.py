@@ -101,5 +101,5 @@ def test_without_a_network_the_error_says_which_file_goes_where(tmp_path, monkey
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", no_network)
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", no_network)
-    with pytest.raises(DataError, match=rf"put Keras's file efficientnetv2-b0_notop\.h5 into {tmp_path}/models"):
+    with pytest.raises(DataError, match=rf"put Keras's efficientnetv2-b0_notop\.h5 into {tmp_path}/models"):
         build_backbone("EfficientNetV2B0", 64, "imagenet", label="trunk")
