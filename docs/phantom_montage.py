@@ -50,15 +50,16 @@ def without_bleeds(patients: list[Patient]) -> list[Patient]:
 
 
 def clearest(patients: list[Patient], kind: str) -> np.ndarray:
-    """HU of the slice with the largest bleed of this kind among patients who bleed in this way only."""
-    single = [patient for patient in patients if {lesion.kind for lesion in patient.lesions} == {kind}][:4]
-    slices = [make_slice(patient, index) for patient in single for index in range(len(patient.heights))]
+    """HU of the slice with the largest bleed of this kind among the densest of patients who bleed in this way only."""
+    single = [patient for patient in patients if {lesion.kind for lesion in patient.lesions} == {kind}]
+    densest = sorted(single, key=lambda patient: max(lesion.hu for lesion in patient.lesions))[-3:]
+    slices = [make_slice(patient, index) for patient in densest for index in range(len(patient.heights))]
     return max(slices, key=lambda made: made.pixels[kind]).hu
 
 
 def montage(folder: Path) -> np.ndarray:
     config = validate({"workspace": ".", "seed": 2019, "steps": ["phantom"], "phantom": {"quirks": False}}, "montage")
-    patients = [draw_patient(config, number, {}) for number in range(120)]
+    patients = [draw_patient(config, number, {}) for number in range(300)]
     real = real_series(folder)
     healthy = without_bleeds(patients)
     rows = []

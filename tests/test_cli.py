@@ -249,6 +249,23 @@ def test_interrupted_preprocess_continues_to_the_same_result(config_file, tmp_pa
     assert fingerprint(workspace / "slices.parquet") == fingerprint(tmp_path / "undisturbed" / "slices.parquet")
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4 GiB")])
+def test_out_of_memory_names_the_remedy(config_file, small_dataset, capfd, monkeypatch, error):
+    def fails(_):
+        raise error
+
+    monkeypatch.setattr("ich.prepare.index.index", fails)
+    assert run_command(["index", "-c", str(config_file())]) == 1
+    assert "out of memory; in training halve train.batch_size" in capfd.readouterr().err
+
+
+def test_a_reader_that_has_gone_gets_no_traceback(config_file):
+    command = [sys.executable, "-m", "ich", "config", "--explain"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert (process.wait(timeout=60), process.stderr.read()) == (1, b"")
+
+
 def test_full_disk(config_file, tmp_path, capfd):
     many_slices(tmp_path, 300)
     small = tmp_path / "small"

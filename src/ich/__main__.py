@@ -1,5 +1,19 @@
-"""`python -m ich` is the command `ich`."""
+"""The command `ich`, also as `python -m ich`. Ctrl-C while Python still loads the command ends it tidily too."""
 
-from ich.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line in `sys.argv` and exit with its code (`ich.errors` lists them)."""
+    try:
+        from ich.cli import run_command
+
+        code = run_command(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("ich: interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

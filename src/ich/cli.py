@@ -3,13 +3,10 @@
 Heavy modules are imported by the command that needs them, so that `ich --help` is instant.
 """
 
-import contextlib
 import errno
 import json
 import os
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +19,7 @@ from ich.config import Experiment, StepName
 from ich.config_file import load
 from ich.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, IchError
 from ich.evaluation.terminal import print_results
+from ich.interrupts import check, stop_on_signals
 from ich.stages import STEPS, is_up_to_date, run_step
 from ich.terminal import print_config_keys, print_info, print_outcome, print_predictions
 from ich.workspace import Workspace, read_json
@@ -39,6 +37,10 @@ messages = Console(stderr=True, soft_wrap=True, highlight=False)
 
 ConfigPath = Annotated[Path, Parameter(name=["--config", "-c"], help="YAML file that describes the experiment.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON on standard output.")]
+_OUT_OF_MEMORY = (
+    "out of memory; in training halve train.batch_size and double train.accumulation (same result), in preparation set "
+    "preprocess.workers: 1 (docs/troubleshooting.md says what else saves memory)"
+)
 Overrides = Annotated[
     str,
     Parameter(
@@ -81,6 +83,7 @@ def run(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
             incomplete |= record["incomplete"]
             continue
         outcome = run_step(name, experiment)
+        check()
         print_outcome(messages, name, outcome)
         results[name] = outcome.counts
         incomplete |= outcome.incomplete
@@ -143,15 +146,10 @@ def show_config(
     return EXIT_DONE
 
 
-def main() -> None:
-    """Entry point: run a command and turn what happens into an exit code, without a traceback."""
-    sys.exit(run_command(sys.argv[1:]))
-
-
 def run_command(arguments: list[str]) -> int:
     """Run one command line and return its exit code (errors.py lists them)."""
     try:
-        with _terminate_as_interrupt():
+        with stop_on_signals():
             result = app(arguments, exit_on_error=False, print_error=False)
         return result if isinstance(result, int) else EXIT_DONE
     except cyclopts.CycloptsError as error:
@@ -165,8 +163,16 @@ def run_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         messages.print("ich: interrupted; run the same command again to continue", style="red")
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # who read our output has gone, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that flushing at exit says nothing
+        return EXIT_FAILED
     except OSError as error:
         messages.print(f"ich: {_explain(error)}", style="red", markup=False)
+        return EXIT_FAILED
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        messages.print(f"ich: {_OUT_OF_MEMORY}", style="red", markup=False)
         return EXIT_FAILED
 
 
@@ -194,20 +200,6 @@ def parse_overrides(tokens: tuple[str, ...]) -> dict[str, str]:
     return result
 
 
-@contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM (a batch system's stop) ends a command as Ctrl-C does: tidily."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _explain(error: OSError) -> str:
     where = error.filename or "the workspace"
     if error.errno == errno.ENOSPC:
@@ -215,6 +207,11 @@ def _explain(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission to write {where}; choose another --workspace"
     return f"{where}: {os.strerror(error.errno) if error.errno else error}"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, or XLA on a GPU (a RuntimeError of its own class), found no memory."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _print_json(content: Any) -> None:

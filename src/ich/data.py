@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich.errors import DataError
+from ich.interrupts import check
 from ich.labels import IMAGE_ID, LABELS, read_table
 from ich.png import read_png
 
@@ -99,6 +100,7 @@ def prefetch(load: Callable[[Job], Result], jobs: Iterable[Job], threads: int | 
     with ThreadPoolExecutor(threads, thread_name_prefix="prefetch") as pool:
         try:
             for job in jobs:
+                check()
                 waiting.append(pool.submit(load, job))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()

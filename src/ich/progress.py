@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ich.interrupts import check
+
 
 @contextlib.contextmanager
 def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
@@ -17,7 +19,8 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Callable[[in
         done: how many of them were done before.
 
     Yields:
-        A function to call with the number of things just done.
+        A function to call with the number of things just done. It raises KeyboardInterrupt if the command was asked to
+        stop (`ich.interrupts`).
     """
     console = Console(stderr=True)
     columns = (
@@ -25,4 +28,9 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Callable[[in
     )  # fmt: skip
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(title, total=total, completed=done)
-        yield lambda count: bar.advance(task, count)
+
+        def advance(count: int) -> None:
+            check()
+            bar.advance(task, count)
+
+        yield advance

@@ -1,4 +1,5 @@
 import csv
+import errno
 import math
 
 import keras
@@ -115,3 +116,13 @@ def test_history_and_tensorboard_hold_every_epoch(tmp_path):
     ]
     assert [(event.step, event.value) for event in validation.Scalars("auc")] == [(2, pytest.approx(0.9))]
     assert set(train.Tags()["scalars"]) == {*METRICS, "learning_rate"}
+
+
+def test_a_full_disk_is_one_even_where_hdf5_says_so_in_its_own_way(tmp_path, monkeypatch):
+    network = dense()
+    told = "Can't decrement id ref count (file write failed: errno = 28, error message = 'No space left on device')"
+    monkeypatch.setattr(network, "save", lambda path: (_ for _ in ()).throw(RuntimeError(told)))
+    with pytest.raises(OSError, match="No space left") as error:
+        save(network, tmp_path / "model.h5")
+    assert error.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []

@@ -19,6 +19,7 @@ from ich.models.build import build
 from ich.models.initialize import numpy_initializers
 from ich.training import fit
 from ich.training.callbacks import History
+from ich.training.finished import FinishedStages
 from ich.training.fit import fit_stage, train
 from ich.training.gating import conditional_prevalence
 from ich.training.phases import Stage, stages
@@ -167,7 +168,7 @@ def test_a_flat_model_has_no_gate(flat):
     assert [row["phase"] for row in history_of(flat)] == ["all-layers"] * 2 + ["ruin"] * 2
 
 
-def test_the_same_seed_gives_the_same_weights_and_a_new_run_forgets_the_old(flat):
+def test_the_same_seed_gives_the_same_weights_and_a_new_history(flat):
     final = Workspace(flat).models / "convnext_final.keras"
     before = load(final).get_weights()
     train(flat)
@@ -193,17 +194,18 @@ def test_stage_2_of_a_shared_trunk_leaves_the_gate_as_it_was(tiny_backbones, tmp
     )
 
 
-def test_a_diverging_training_stops_and_leaves_no_final_model(tiny_backbones, tmp_path, monkeypatch):
+def test_a_diverging_training_stops_and_leaves_the_earlier_model(tiny_backbones, tmp_path, monkeypatch):
     write_squares(tmp_path, train=40, val=20)
     config = experiment(tmp_path, model="efficientnet", phases=[ALL | {"epochs": 1}])
     models = Workspace(config).models
     models.mkdir()
-    for name in ("efficientnet_final.keras", "efficientnet_final.json", "efficientnet_best.keras"):
+    earlier = {"efficientnet_final.keras", "efficientnet_final.json"}
+    for name in earlier:
         (models / name).write_text("from an earlier run")
     monkeypatch.setattr(Stage, "training_loss", lambda *_: lambda y, p: keras.ops.mean(p, axis=-1) * float("nan"))
     with pytest.raises(IchError, match="efficientnet, all-layers: the training loss became nan"):
         train(config)
-    assert list(models.iterdir()) == []
+    assert {path.name: path.read_text() for path in models.iterdir()} == dict.fromkeys(earlier, "from an earlier run")
 
 
 def test_without_positives_the_error_names_the_stage_and_the_split(tiny_backbones, tmp_path):
@@ -253,3 +255,63 @@ def test_a_layer_that_switches_xla_off_is_an_error():
     stage = stages(train_config)[0]
     with pytest.raises(IchError, match="does not run under XLA"):
         fit.compiled_learner(network, stage, stage.phases[0], np.zeros((1, 6), np.uint8), train_config)
+
+
+def weights_of(config):
+    return load(Workspace(config).final_model).get_weights()
+
+
+def test_a_training_that_was_cut_off_continues_with_its_stage_to_the_same_weights(
+    tiny_backbones, tmp_path, monkeypatch
+):
+    """Cut off in stage 2: stage 1 is not trained again, and the dropout of what follows draws as it would have."""
+    configs = []
+    for name in ("whole", "cut"):
+        write_squares(tmp_path / name, train=80, val=40)
+        plan = {"phases": [ALL | {"epochs": 2}], "end_to_end": {"epochs": 1, "learning_rate": 1e-4}}
+        configs.append(experiment(tmp_path / name, model="modified-cascade", **plan))
+    whole, cut = configs
+    train(whole)
+
+    offer = fit.Best.offer
+
+    def interrupted(best, loss):
+        offer(best, loss)
+        if best.path.stem == "stage2_best":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.Best, "offer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(cut)
+    assert not Workspace(cut).final_model.exists()
+    trained = []
+    monkeypatch.setattr(fit, "fit_stage", lambda run, stage: trained.append(stage.name) or fit_stage(run, stage))
+    train(cut)
+    assert trained == ["subtypes", "end-to-end"]
+    assert all(np.array_equal(a, b) for a, b in zip(weights_of(whole), weights_of(cut), strict=True))
+    columns = ("stage", "phase", "epoch", "learning_rate", "loss", "val_loss", "val_auc")
+    rows, expected = ([[row[c] for c in columns] for row in history_of(config)] for config in (cut, whole))
+    assert rows == expected
+
+    trained.clear()  # a finished training that is asked for again is trained again
+    train(cut)
+    assert trained == ["gate", "subtypes", "end-to-end"]
+
+
+def test_stages_of_another_training_are_not_continued(tiny_backbones, tmp_path):
+    write_squares(tmp_path, train=40, val=20)
+    config = experiment(tmp_path)
+    networks = build(config.train, 64, seed=1)
+    workspace, stage = Workspace(config), stages(config.train)[0]
+    fit.save(networks.gate, workspace.models / "stage1_best.keras")
+    FinishedStages(workspace, "float32").add(stage, {"epochs": 3}, networks.final)
+
+    def believed(other=config, precision="float32"):
+        return set(FinishedStages(Workspace(other), precision).results)
+
+    assert believed() == {"gate"}
+    assert believed(precision="mixed_bfloat16") == set()
+    assert believed(experiment(tmp_path, batch_size=8)) == set()
+    (workspace.models / "stage1_best.keras").write_bytes(b"damaged")
+    assert believed() == set()

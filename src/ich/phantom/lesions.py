@@ -32,6 +32,7 @@ PREVALENCE: dict[str, tuple[float, dict[Label, float]]] = {
         },
     ),
 }
+BLOOD_HU = (50, 80)  # acute, clotting to clotted; before noise and partial volume
 SECOND = 0.25  # chance of a second bleed of the same kind, where that kind comes in several
 
 
@@ -84,7 +85,7 @@ def _epidural(rng: np.random.Generator, side: int) -> Lesion:
     length = rng.uniform(27, 44)
     return Lesion(
         kind="epidural",
-        hu=rng.uniform(68, 80),
+        hu=rng.uniform(*BLOOD_HU),
         side=side,
         bearing=side * float(np.clip(rng.normal(1.5, 0.5), 0.35, 2.7)),
         centre=(0, 0, rng.uniform(28, 88)),
@@ -98,7 +99,7 @@ def _subdural(rng: np.random.Generator, side: int) -> Lesion:
     """A crescent over one hemisphere, or a layer along the falx or on the tentorium."""
     return Lesion(
         kind="subdural",
-        hu=rng.uniform(67, 80),
+        hu=rng.uniform(*BLOOD_HU),
         side=side,
         site=str(rng.choice(["hemisphere", "falx front", "falx back", "tentorium"], p=[0.8, 0.06, 0.07, 0.07])),
         bearing=side * float(np.clip(rng.normal(1.5, 0.35), 0.8, 2.2)),
@@ -117,14 +118,14 @@ def _subarachnoid(rng: np.random.Generator, side: int) -> Lesion:
     else:
         site, centre = "sulci", _around(side * rng.uniform(0.3, 2.7), rng.uniform(0.6, 0.85), rng.uniform(50, 105))
         extent = (rng.uniform(26, 42), rng.uniform(28, 46), rng.uniform(16, 30))
-    return Lesion("subarachnoid", rng.uniform(66, 80), side, site, centre=centre, extent=extent)
+    return Lesion("subarachnoid", rng.uniform(*BLOOD_HU), side, site, centre=centre, extent=extent)
 
 
 def _intraventricular(rng: np.random.Generator, side: int) -> Lesion:
     """Blood that layers in the back of the ventricles, or fills one as a cast."""
     return Lesion(
         kind="intraventricular",
-        hu=rng.uniform(68, 80),
+        hu=rng.uniform(*BLOOD_HU),
         side=side,
         site="layer" if rng.random() < 0.6 else "cast",
         centre=(0, rng.uniform(-5, 24), 0),
@@ -146,7 +147,7 @@ def _intraparenchymal(rng: np.random.Generator, side: int) -> Lesion:
     x, y, z = sites[site]
     return Lesion(
         kind="intraparenchymal",
-        hu=rng.uniform(70, 80),
+        hu=rng.uniform(*BLOOD_HU),
         side=side,
         site=site,
         centre=(x + rng.normal(0, 2), y + rng.normal(0, 3), z + rng.normal(0, 3)),

@@ -5,9 +5,12 @@ looks at batches is `async_safe`, so Keras calls it in another thread (waiting c
 """
 
 import csv
+import errno
 import io
 import math
+import os
 import time
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -152,11 +155,17 @@ class Best(keras.callbacks.Callback):
 
 
 class History:
-    """history.csv: a row an epoch of every stage and phase; the file is whole after every epoch."""
+    """history.csv: a row an epoch of every stage and phase; the file is whole after every epoch.
 
-    def __init__(self, path: Path) -> None:
+    Rows of the stages named in `keep` are taken over from the file as it is; all others are dropped.
+    """
+
+    def __init__(self, path: Path, keep: Collection[str] = ()) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
+        if keep and path.is_file():
+            with path.open(encoding="utf-8", newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if row["stage"] in keep]
         self._write()
 
     def add(self, stage: str, phase: str, epoch: int, logs: Logs) -> None:
@@ -238,7 +247,12 @@ class Bar(keras.callbacks.Callback):
 def save(network: keras.Model, path: Path) -> None:
     """Save a network so that the file is either whole or not there; the ending (.keras or .h5) chooses the format."""
     with atomic(path) as temporary:
-        network.save(temporary)
+        try:
+            network.save(temporary)
+        except RuntimeError as error:  # HDF5's, which names the system's error in its text only
+            if f"errno = {errno.ENOSPC}" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def _short(value: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from ich.card import Card, Gate, card_path, write_card
+from ich.card import Card, Gate, write_card
 from ich.config import Experiment, Phase, Train
 from ich.data import Manifest, read_manifest
 from ich.errors import IchError
@@ -20,6 +20,7 @@ from ich.labels import LABELS, Label
 from ich.models.build import Networks, build, set_trainable, start_stage2_from_gate
 from ich.precision import resolve_precision
 from ich.training.callbacks import Bar, Best, History, Record, StopOnNonsense, Validation, save
+from ich.training.finished import FinishedStages
 from ich.training.gating import choose_gate, conditional_prevalence
 from ich.training.learner import Learner, training_batches
 from ich.training.phases import Stage, stages
@@ -47,7 +48,9 @@ def train(config: Experiment) -> Outcome:
     """Train the model of `train.model` on the training split, with the validation split to choose by.
 
     Writes models/stage1_best.keras, stage2_best.keras, cascade_final.keras and its card (flat models: <model>_best and
-    <model>_final), and runs/<name>/ with config.json, history.csv and TensorBoard events.
+    <model>_final), and runs/<name>/ with config.json, history.csv and TensorBoard events. A training that was cut off
+    continues with the stage it was in, if settings and data are the same. The final model of an earlier training stays
+    until this one's is saved.
 
     Raises:
         ConfigError: a network cannot be built as named.
@@ -61,20 +64,35 @@ def train(config: Experiment) -> Outcome:
     final = workspace.final_model
     with dtype_policy(precision):
         networks = build(config.train, config.preprocess.size, config.seed)
-        forget_earlier_run(workspace)  # not before: a config that cannot be built must not cost the last model
-        history, console = History(workspace.run / "history.csv"), Console(stderr=True)
+        finished, console = FinishedStages(workspace, precision), Console(stderr=True)
+        start_run(workspace, finished)
+        history = History(workspace.run / "history.csv", finished.results)
         run = Run(config, networks, **slices, history=history, console=console)
-        trained = {}
-        for stage in stages(config.train):
-            if stage.part == "subtypes" and config.train.stage2_start == "gate":
-                start_stage2_from_gate(networks)
-            trained[stage.name] = fit_stage(run, stage)
+        trained = fit_stages(run, finished)
         gate = _gate(run)
+    forget_results(workspace)
     save_model(networks.final, final, config.train.save_h5)
     training = {"precision": precision, "stages": trained, "splits_sha256": fingerprint(workspace.splits)}
     card = write_card(final, _card(config, final, gate, prevalence, training))
+    finished.forget()
     notes = [note for stage in trained.values() for note in stage["notes"]]
     return Outcome(_counts(run, trained, gate), [final, card, history.path, *_checkpoints(workspace)], notes=notes)
+
+
+def fit_stages(run: Run, finished: FinishedStages) -> dict[str, dict[str, Any]]:
+    """Train all stages in order, but for those that are finished already; what `fit_stage` says of each."""
+    config, networks, trained = run.config.train, run.networks, {}
+    for stage in stages(config):
+        if stage.name in finished.results:
+            finished.restore(stage, getattr(networks, stage.part), networks.final)
+            trained[stage.name] = finished.results[stage.name]
+            run.console.print(f"{stage.name}: trained before the interruption, {trained[stage.name]['epochs']} epochs")
+            continue
+        if stage.part == "subtypes" and config.stage2_start == "gate":
+            start_stage2_from_gate(networks)
+        trained[stage.name] = fit_stage(run, stage)
+        finished.add(stage, trained[stage.name], networks.final)
+    return trained
 
 
 def fit_stage(run: Run, stage: Stage) -> dict[str, Any]:
@@ -182,20 +200,23 @@ def compiled_learner(
     return learner
 
 
-def forget_earlier_run(workspace: Workspace) -> None:
-    """Begin anew: remove this model's files first, card before all, so that a run cut off leaves none to believe."""
-    final = workspace.final_model
-    models = [final, *_checkpoints(workspace)]
-    for path in [card_path(final), *models, *(model.with_suffix(".h5") for model in models)]:
-        path.unlink(missing_ok=True)
-    for folder in (workspace.run / "tensorboard", workspace.report):
-        shutil.rmtree(folder, ignore_errors=True)
-    workspace.predictions.unlink(missing_ok=True)
+def start_run(workspace: Workspace, finished: FinishedStages) -> None:
+    """Lay out runs/<name>/: TensorBoard events of finished stages are kept, those of any other are removed."""
+    for events in (workspace.run / "tensorboard").glob("*"):
+        if events.name not in finished.results:
+            shutil.rmtree(events)
     write_json(workspace.run / "config.json", workspace.config.model_dump(mode="json", by_alias=True))
 
 
+def forget_results(workspace: Workspace) -> None:
+    """Remove what was found about the earlier final model, as the new one is about to take its place."""
+    shutil.rmtree(workspace.report, ignore_errors=True)
+    workspace.predictions.unlink(missing_ok=True)
+
+
 def save_model(network: keras.Model, path: Path, h5: bool) -> None:
-    """Save the final model, as .h5 too where it is asked for."""
+    """Save the final model, as .h5 too where it is asked for; else none of an earlier model stays beside it."""
+    path.with_suffix(".h5").unlink(missing_ok=True)
     save(network, path)
     if h5:
         save(network, path.with_suffix(".h5"))

@@ -1,0 +1,35 @@
+"""Ctrl-C, and SIGTERM (a batch system's stop), end a command tidily: finished work is kept, the message is one line."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+_asked = threading.Event()
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """In this block SIGINT and SIGTERM raise KeyboardInterrupt in the main thread, and `check` remembers them."""
+
+    def stop(*_: object) -> None:
+        _asked.set()
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _asked.clear()
+
+
+def check() -> None:
+    """Raise KeyboardInterrupt if a signal came; long loops call this once a round.
+
+    Python delivers a signal wherever the interpreter is just then. In a destructor, or in a callback that C++ called,
+    the exception is printed and lost, and the command would go on as if nobody had asked it to stop.
+    """
+    if _asked.is_set():
+        raise KeyboardInterrupt

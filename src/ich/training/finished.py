@@ -1,0 +1,98 @@
+"""Which stages of a training are finished, so that one that was cut off continues with the stage it was in."""
+
+import hashlib
+import json
+from typing import Any
+
+import keras
+import numpy as np
+
+from ich import __version__
+from ich.errors import DataError
+from ich.training.phases import Stage
+from ich.workspace import Workspace, fingerprint, read_json, write_json
+
+
+class FinishedStages:
+    """runs/<name>/finished_stages.json: there from the first finished stage of a training to its end.
+
+    A stage counts as finished only for a training with the same settings, tables and precision, and only while its
+    checkpoint is the file that it left.
+
+    Attributes:
+        results: stage -> what `ich.training.fit.fit_stage` returned, in the order of the stages.
+    """
+
+    def __init__(self, workspace: Workspace, precision: str) -> None:
+        self.path, self._models = workspace.run / "finished_stages.json", workspace.models
+        self._key = _training_key(workspace, precision)
+        self._stages: dict[str, dict[str, Any]] = {}
+        if self.path.is_file():
+            self._stages = self._believed()
+
+    @property
+    def results(self) -> dict[str, dict[str, Any]]:
+        """See the class."""
+        return {name: entry["result"] for name, entry in self._stages.items()}
+
+    def add(self, stage: Stage, result: dict[str, Any], model: keras.Model) -> None:
+        """Note a finished stage; one without a checkpoint is not kept: it would have to be trained again in any case.
+
+        Args:
+            stage: just trained; its best weights are in `model` and in its checkpoint.
+            result: of `fit_stage`.
+            model: the whole model, whose layers draw random numbers (dropout).
+        """
+        if stage.checkpoint is None:
+            return
+        checkpoint = f"{stage.checkpoint}.keras"
+        self._stages[stage.name] = {
+            "result": result,
+            "checkpoint": checkpoint,
+            "sha256": fingerprint(self._models / checkpoint),
+            "random_states": [np.asarray(state).tolist() for state in _random_states(model)],
+        }
+        write_json(self.path, {"training": self._key, "stages": self._stages})
+
+    def restore(self, stage: Stage, network: keras.Model, model: keras.Model) -> None:
+        """Bring the stage's network, and the random numbers of the whole model, to where the stage left them."""
+        entry = self._stages[stage.name]
+        network.load_weights(self._models / entry["checkpoint"])
+        for state, value in zip(_random_states(model), entry["random_states"], strict=True):
+            state.assign(value)
+
+    def forget(self) -> None:
+        """The training is over, or begins anew."""
+        self._stages = {}
+        self.path.unlink(missing_ok=True)
+
+    def _believed(self) -> dict[str, dict[str, Any]]:
+        """The stages up to the first whose checkpoint has changed; none of a damaged file or of another training."""
+        try:
+            content = read_json(self.path)
+        except DataError:
+            return {}
+        stages: dict[str, dict[str, Any]] = {}
+        if not isinstance(content, dict) or content.get("training") != self._key:
+            return stages
+        for name, entry in content["stages"].items():
+            checkpoint = self._models / entry["checkpoint"]
+            if not checkpoint.is_file() or fingerprint(checkpoint) != entry["sha256"]:
+                break
+            stages[name] = entry
+        return stages
+
+
+def _training_key(workspace: Workspace, precision: str) -> str:
+    """Hash of all that the weights depend on: settings, tables, and the ledger with the hashes of the pixels."""
+    config = workspace.config.model_dump(mode="json", by_alias=True)
+    settings = {name: config[name] for name in ("seed", "train", "preprocess", "augment", "names")}
+    files = [workspace.splits, workspace.slices, *(workspace.table(split) for split in ("train", "val"))]
+    content = [__version__, keras.backend.backend(), precision, settings, [fingerprint(f) for f in files if f.exists()]]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _random_states(model: keras.Model) -> list[keras.Variable]:
+    """States of the generators that dropout draws from; the model's weights do not hold them."""
+    weights = {id(weight) for weight in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
