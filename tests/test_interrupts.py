@@ -22,9 +22,8 @@ class Destroyed:
             pass
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_swallowed_signal_is_not_forgotten(number):
+def test_a_swallowed_signal_is_not_forgotten(number, capfd):
     with stop_on_signals():
         victim = Destroyed(number)
         del victim
@@ -32,6 +31,7 @@ def test_a_swallowed_signal_is_not_forgotten(number):
             advance(1)
         with pytest.raises(KeyboardInterrupt):
             list(prefetch(str, range(3)))
+    assert capfd.readouterr().err == ""
     check()  # another command in the same process begins afresh
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -10,16 +11,22 @@ _asked = threading.Event()
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """In this block SIGINT and SIGTERM raise KeyboardInterrupt in the main thread, and `check` remembers them."""
+    """In this block SIGINT and SIGTERM raise KeyboardInterrupt in the main thread, and `check` remembers them.
+
+    Where Python swallows the exception, nothing is printed of it either.
+    """
 
     def stop(*_: object) -> None:
         _asked.set()
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    print_lost = sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if lost.exc_type is KeyboardInterrupt else print_lost(lost)
     try:
         yield
     finally:
+        sys.unraisablehook = print_lost
         for number, handler in before.items():
             signal.signal(number, handler)
         _asked.clear()
@@ -29,7 +36,7 @@ def check() -> None:
     """Raise KeyboardInterrupt if a signal came; long loops call this once a round.
 
     Python delivers a signal wherever the interpreter is just then. In a destructor, or in a callback that C++ called,
-    the exception is printed and lost, and the command would go on as if nobody had asked it to stop.
+    the exception is lost, and the command would go on as if nobody had asked it to stop.
     """
     if _asked.is_set():
         raise KeyboardInterrupt
