@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ich.card import Card, card_path, read_card, write_card
+from ich.card import Card, Gate, card_path, read_card, write_card
 from ich.errors import DataError
 from ich.labels import LABELS, SUBTYPES
 from ich.workspace import fingerprint
@@ -22,7 +22,7 @@ def model(tmp_path):
             windows=((75, 215), (40, 80), (600, 2800)),
             size=64,
             aspect="pad",
-            gate=None,
+            gate=Gate(threshold=0.1, chosen="by hand", missed={}, positives={}),
             conditional_prevalence=dict.fromkeys(SUBTYPES, 0.2),
             training={},
             config={},
@@ -54,7 +54,7 @@ def test_no_card(model):
 
 def test_other_labels(model):
     edit(model, labels=[*LABELS[1:], "any"])
-    with pytest.raises(DataError, match="labels must be any, epidural.*in this order, got epidural"):
+    with pytest.raises(DataError, match="labels must be any, epidural.*in this order, got ..epidural"):
         read_card(model)
 
 
@@ -64,14 +64,44 @@ def test_another_models_card(model):
         read_card(model)
 
 
-@pytest.mark.parametrize("changes", [{"size": "large"}, {"gate": {"threshold": 0.1}}, {"model": "resnet"}])
-def test_a_card_with_nonsense_in_it(model, changes):
-    edit(model, **changes)
-    with pytest.raises(DataError, match="is not a model's card"):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model", "resnet"),
+        ("model", "convnext"),  # a flat model with a gate
+        ("gate", None),  # a cascade without one
+        ("gate", {"threshold": 0.1}),
+        *[("gate.threshold", value) for value in (-0.1, 1.5, float("nan"), "0.1", True, None)],
+        *[("size", value) for value in (0, 16, 100, 2048, 64.5, "large")],
+        ("windows", []),
+        ("windows", [[40, 80]] * 2),
+        ("windows", [[40, 80]] * 4),
+        *[("windows", [[40, 80], [40, 80], window]) for window in ([40, 0], [40, -80], [float("inf"), 80], [40], None)],
+        ("conditional_prevalence", dict.fromkeys(SUBTYPES[1:], 0.2)),
+        ("conditional_prevalence", dict.fromkeys(LABELS, 0.2)),
+        ("conditional_prevalence", dict.fromkeys([*SUBTYPES[1:], "two\nlines"], 0.2)),
+        *[("conditional_prevalence.subdural", value) for value in (-0.1, 1.1, float("nan"), [0.2])],
+        ("training", None),
+    ],
+)
+def test_an_odd_card_is_refused_in_one_line(model, key, value):
+    content = json.loads(card_path(model).read_text())
+    *parents, last = key.split(".")
+    section = content[parents[0]] if parents else content
+    section[last] = value
+    card_path(model).write_text(json.dumps(content))
+    with pytest.raises(
+        DataError, match=r"is not a model's card \(.+\); copy it from where the model was trained"
+    ) as error:
         read_card(model)
+    assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_card_that_is_not_json(model):
-    card_path(model).write_text('{"model": ')
-    with pytest.raises(DataError, match="is not valid JSON"):
+@pytest.mark.parametrize("content", [b"", b'{"model": ', b"[]", b"null", b'{"model": "\xff"}', b"[" * 100_000])
+def test_a_file_that_is_no_card_is_refused_in_one_line(model, content):
+    card_path(model).write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"is not a model's card \(.+\); copy it from where the model was trained"
+    ) as error:
         read_card(model)
+    assert len(str(error.value).splitlines()) == 1

@@ -196,7 +196,7 @@ def test_a_network_trained_in_half_precision_computes_in_float32_on_a_cpu(tiny_b
 def test_a_file_that_is_no_model_is_an_error(tmp_path):
     path = tmp_path / "model.keras"
     path.write_bytes(b"no zip file")
-    write_card(path, card(sha256=fingerprint(path)))
+    write_card(path, card("efficientnet", sha256=fingerprint(path)))
     with pytest.raises(DataError, match=r"model\.keras cannot be loaded as a Keras model"):
         load_detector(path)
 

@@ -1,5 +1,7 @@
 import json
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -76,6 +78,44 @@ def test_table_for_people(study, capfd):
     text = capfd.readouterr().out
     assert "Research use only" in text
     assert re.search(r"ID_9.dcm +0.0( +0.146){6}", text)  # (0 HU: 39, 0 and 73 of 255 on average)
+
+
+def test_what_is_odd_about_a_series_is_told(study, capfd):
+    make_slice(
+        study / "ID_3.dcm", np.full((64, 64), 1024, np.int16), SeriesInstanceUID="series 1",
+        ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
+    )  # fmt: skip
+    code = run_command(["predict", str(study), "--model", "model.keras"])
+    scout = "slices in another orientation (localizers?): 1, put last"
+    assert code == 0
+    assert [line for line in capfd.readouterr().out.splitlines() if "slices in" in line] == [f"  {scout}"]
+    result = predict([study], study / "model.keras")
+    assert result.as_json()["series"] == [
+        {"series": "series 1", "slices": 4, "slice_spacing_mm": 10, "tilt_degrees": 0, "oddities": [scout]},
+        {"series": "series 0", "slices": 3, "slice_spacing_mm": 10, "tilt_degrees": 0, "oddities": []},
+    ]
+    assert [name for name, _ in result.by_series()] == ["series 1", "series 0"]
+    assert [row["position_mm"] for row in result.rows[:4]] == [5, 15, 25, None]
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_file_names_that_are_not_utf8(study, tmp_path, capfd, monkeypatch, readable):
+    monkeypatch.setenv("COLUMNS", "200")  # wide enough for the name in one piece
+    odd = os.fsdecode(os.fsencode(study) + b"/ID_\xe9.dcm")
+    try:
+        (study / "ID_9.dcm").rename(odd)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    if not readable:
+        Path(odd).write_text("not dicom")
+    arguments = ["predict", str(study), "--model", "model.keras", "--output", str(tmp_path / "out.csv")]
+    assert run_command(arguments) == run_command([*arguments, "--json"]) == (0 if readable else 3)
+    shown = f"{study}/ID_\\xe9.dcm"
+    table, _, content = capfd.readouterr().out.partition("{")
+    content = json.loads("{" + content)
+    assert "ID_\\xe9.dcm" in table
+    assert shown in [row["file"] for row in content["slices" if readable else "unreadable"]]
+    assert (shown in pl.read_csv(tmp_path / "out.csv")["file"]) == readable
 
 
 def test_input_that_gives_nothing(study, tmp_path):

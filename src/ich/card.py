@@ -1,13 +1,19 @@
 """The card beside a trained model: everything that prediction needs and a reader wants to know, as JSON."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ich.errors import DataError
-from ich.labels import LABELS, Label
-from ich.workspace import fingerprint, read_json, write_json
+from ich.labels import LABELS, SUBTYPES, Label
+from ich.workspace import fingerprint, write_json
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Window = tuple[float, Annotated[float, Field(gt=0)]]
+
+# Strict, since a card is written by `train` and by nobody else: a threshold of `true` is damage, not 1.
+_FROZEN = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Gate(BaseModel):
@@ -20,8 +26,8 @@ class Gate(BaseModel):
         positives: for each label, validation positives.
     """
 
-    model_config = ConfigDict(frozen=True)
-    threshold: float
+    model_config = _FROZEN
+    threshold: Probability
     chosen: str
     missed: dict[Label, int]
     positives: dict[Label, int]
@@ -35,27 +41,42 @@ class Card(BaseModel):
         file_sha256: of the .keras file that this card describes.
         labels: the order of the model's six outputs.
         windows: (center, width) in HU of the red, green and blue channel.
-        size: rows and columns of the input, in pixels.
+        size: rows and columns of the input, in pixels; 32 to 1024, a multiple of 32.
         aspect: what was done to slices that are not square.
-        gate: of a cascade; None for a flat model.
+        gate: of `cascade` and `modified-cascade`; None for a flat model.
         conditional_prevalence: P(subtype | any) among natural training slices, before sampling and augmentation.
         training: the run's name, its stages, slices, best validation losses.
         config: the whole resolved config.
         provenance: versions, git commit, time.
     """
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    model_config = _FROZEN
     model: Literal["cascade", "modified-cascade", "efficientnet", "convnext"]
     file_sha256: str
     labels: tuple[str, ...]
-    windows: tuple[tuple[float, float], ...]
-    size: int
+    windows: Annotated[tuple[Window, ...], Field(min_length=3, max_length=3)]
+    size: Annotated[int, Field(ge=32, le=1024, multiple_of=32)]
     aspect: Literal["pad", "stretch"]
     gate: Gate | None
-    conditional_prevalence: dict[Label, float]
+    conditional_prevalence: dict[Label, Probability]
     training: dict[str, Any]
     config: dict[str, Any]
     provenance: dict[str, Any]
+
+    @field_validator("conditional_prevalence")
+    @classmethod
+    def _five_subtypes(cls, prevalence: dict[Label, float]) -> dict[Label, float]:
+        if set(prevalence) != set(SUBTYPES):
+            raise ValueError(f"must be of {', '.join(SUBTYPES)}, got {', '.join(prevalence) or 'none'}")
+        return prevalence
+
+    @model_validator(mode="after")
+    def _only_a_cascade_has_a_gate(self) -> Self:
+        if (self.gate is not None) != (self.model in ("cascade", "modified-cascade")):
+            raise ValueError(
+                f"a cascade has a gate, a flat model has none; got {self.model} with{'out' * (self.gate is None)} one"
+            )
+        return self
 
 
 def card_path(model: Path) -> Path:
@@ -83,17 +104,14 @@ def read_card(model: Path) -> Card:
             f"model {model} has no card: {path.name} must lie beside it; copy it from where the model was trained"
         )
     try:
-        card = Card.model_validate(read_json(path))
+        card = Card.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
         raise DataError(
-            f"{path} is not a model's card ({key}: {first['msg']}); copy it from where the model was trained"
+            f"{path} is not a model's card ({_first_fault(error)}); copy it from where the model was trained"
         ) from error
     if card.labels != LABELS:
         raise DataError(
-            f"{path}: labels must be {', '.join(LABELS)} in this order, "
-            f"got {', '.join(card.labels)}; train the model again"
+            f"{path}: labels must be {', '.join(LABELS)} in this order, got {list(card.labels)}; train the model again"
         )
     if card.file_sha256 != fingerprint(model):
         raise DataError(
@@ -101,3 +119,14 @@ def read_card(model: Path) -> Card:
             "copy both from the same training, or train again"
         )
     return card
+
+
+def _first_fault(error: ValidationError) -> str:
+    """Key, rule and value of the first fault, on one line."""
+    fault = error.errors()[0]
+    key = ".".join(map(str, fault["loc"]))
+    rule = fault["msg"].removeprefix("Value error, ")
+    text = f"{key}: {rule}" if key else rule
+    if fault["type"] not in ("json_invalid", "missing", "value_error"):  # the last says its value itself
+        text += f", got {str(fault['input'])[:60]}"
+    return " ".join(text.split())

@@ -1,5 +1,6 @@
 """Probabilities for DICOM files: read, window, run the detector, in order along each series."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,6 +19,8 @@ from ich.progress import progress_bar
 from ich.windows import rgb_from_hu
 from ich.workspace import write_csv
 
+_NO_SERIES = "unknown"
+_NOT_ONE_SERIES = ("slices without SeriesInstanceUID: they may be of several series",)
 _AT_ONCE = 256  # slices held in memory: 50 MB as images of 256 pixels, 135 MB as HU of 512
 
 
@@ -28,10 +31,15 @@ class SeriesPredictions:
     Attributes:
         rows: one a slice, series by series, each in order along its normal: file, series, slice_index, position_mm,
             slice_spacing_mm, repairs, gated_in (whether stage 2 saw it), and the probability of each label.
+        series: one a series, in the order of the rows: series, slices, slice_spacing_mm, tilt_degrees, and oddities,
+            a short line each (`ich.dicom.series.SeriesOrder.oddities`).
         unreadable: path and reason of every file that gave no slice.
+
+    Bytes of a path that are not UTF-8 are written as escapes: caf\\xe9.dcm.
     """
 
     rows: list[dict[str, Any]]
+    series: list[dict[str, Any]]
     unreadable: list[tuple[str, str]]
 
     def by_series(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -40,9 +48,10 @@ class SeriesPredictions:
             yield str(series), list(rows)
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json`: rows as they are, and the unreadable files."""
+        """For `--json`: series and rows as they are, and the unreadable files."""
         return {
             "research_use_only": True,
+            "series": self.series,
             "slices": self.rows,
             "unreadable": [{"file": path, "reason": reason} for path, reason in self.unreadable],
         }
@@ -79,7 +88,7 @@ def predict(inputs: Iterable[Path], model: Path) -> SeriesPredictions:
     if not rows:
         first = f"; {unreadable[0][0]}: {unreadable[0][1]}" if unreadable else ""
         raise DataError(f"no readable CT slice among {len(paths)} files{first}")
-    return SeriesPredictions(_in_order(rows, headers), unreadable)
+    return SeriesPredictions(*_in_order(rows, headers), unreadable)
 
 
 def find_files(inputs: Iterable[Path]) -> list[Path]:
@@ -91,7 +100,7 @@ def find_files(inputs: Iterable[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in inputs:
         if not path.exists():
-            raise DataError(f"{path} does not exist; give DICOM files or folders of them")
+            raise DataError(f"{_shown(path)} does not exist; give DICOM files or folders of them")
         candidates = [path] if path.is_file() else sorted(path.rglob("*"))
         for file in candidates:
             if file == path or _looks_like_dicom(file):
@@ -117,7 +126,7 @@ def _read(paths: list[Path]) -> tuple[list[tuple[Path, CtSlice]], list[tuple[str
         try:
             slices.append((path, read_slice(path)))
         except UnreadableSlice as error:
-            failures.append((str(path), str(error)))
+            failures.append((_shown(path), str(error)))
     return slices, failures
 
 
@@ -129,8 +138,8 @@ def _predict_slices(detector: Detector, slices: list[tuple[Path, CtSlice]]) -> l
     predictions = detector.predict(images)
     return [
         {
-            "file": str(path),
-            "series": ct.header.series or "unknown",
+            "file": _shown(path),
+            "series": ct.header.series or _NO_SERIES,
             "repairs": list(ct.hounsfield.repairs),
             "gated_in": bool(gated_in),
             **{label: float(value) for label, value in zip(LABELS, probabilities, strict=True)},
@@ -141,23 +150,33 @@ def _predict_slices(detector: Detector, slices: list[tuple[Path, CtSlice]]) -> l
     ]
 
 
-def _in_order(rows: list[dict[str, Any]], headers: list[SliceHeader]) -> list[dict[str, Any]]:
-    """Series in the order met, slices along the normal."""
+def _in_order(
+    rows: list[dict[str, Any]], headers: list[SliceHeader]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Series in the order met, slices along the normal; and what there is to say of each series."""
     members: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
         members.setdefault(row["series"], []).append(number)
-    ordered = []
-    for numbers in members.values():
+    ordered, about = [], []
+    for name, numbers in members.items():
         series = order_series([headers[number] for number in numbers])
+        spacing = _known(series.slice_spacing_mm)
         for index, (number, position) in enumerate(zip(series.order, series.positions_mm, strict=True)):
-            place = {
-                "slice_index": index,
-                "position_mm": _known(position),
-                "slice_spacing_mm": _known(series.slice_spacing_mm),
-            }
+            place = {"slice_index": index, "position_mm": _known(position), "slice_spacing_mm": spacing}
             ordered.append(rows[numbers[number]] | place)
-    return ordered
+        about.append(
+            {
+                "series": name, "slices": len(numbers), "slice_spacing_mm": spacing,
+                "tilt_degrees": _known(series.tilt_degrees), "oddities": [*_NOT_ONE_SERIES * (name == _NO_SERIES), *series.oddities()],
+            }
+        )  # fmt: skip
+    return ordered, about
 
 
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 4)
+
+
+def _shown(path: Path) -> str:
+    """A path that can be printed and written as text, also where its bytes are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

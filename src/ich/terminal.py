@@ -42,16 +42,18 @@ def split_table(splits: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def print_predictions(console: Console, result: "SeriesPredictions") -> None:
-    """Probabilities of every slice, series by series, and what could not be read."""
-    for name, rows in result.by_series():
+    """Probabilities of every slice and what is odd, series by series, and what could not be read."""
+    for (name, rows), series in zip(result.by_series(), result.series, strict=True):
         table = Table(title=f"series {escape(name)}", box=None, padding=(0, 1), title_justify="left")
-        table.add_column("slice")
+        table.add_column("slice", overflow="fold")  # a name cut short names no file
         for column in ("position mm", *LABELS):
             table.add_column(column, justify="right", overflow="fold")
         for row in rows:
             position = "" if row["position_mm"] is None else f"{row['position_mm']:.1f}"
             table.add_row(escape(Path(row["file"]).name), position, *(f"{row[label]:.3f}" for label in LABELS))
         console.print(table)
+        for oddity in series["oddities"]:
+            console.print(f"  {oddity}", style="yellow", markup=False, highlight=False)
     for path, reason in result.unreadable:
         console.print(f"not read: {path}: {reason}", style="yellow", markup=False, soft_wrap=True)
     console.print("Research use only; not a medical device.", style="dim")

@@ -18,6 +18,57 @@ def test_series_without_positions():
     assert np.isnan(order.slice_spacing_mm)
 
 
+@pytest.fixture
+def header(dicom_slice):
+    """A slice's header, by its place along the patient: header(place_mm, **tags)."""
+
+    def build(place, **tags):
+        tags = {"ImagePositionPatient": [0, 0, place]} | tags
+        return read_header(dicom_slice("slice", np.zeros((4, 4), np.int16), **tags))
+
+    return build
+
+
+SAGITTAL = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "ImagePositionPatient": [7, -100, 90]}
+
+
+def test_a_scout_that_comes_first_does_not_disorder_the_series(header):
+    order = order_series([header(0, **SAGITTAL), header(10), header(0), header(5)])
+    assert order.order == (2, 3, 1, 0)
+    assert order.positions_mm[:3] == (0, 5, 10)
+    assert np.isnan(order.positions_mm[3])
+    assert (order.other_orientation, order.without_position, order.uneven_steps, order.tilt_degrees) == (1, 0, 0, 0)
+    assert order.oddities() == ["slices in another orientation (localizers?): 1, put last"]
+
+
+def test_slices_that_lie_face_down_or_askew_by_rounding_have_a_position(header):
+    face_down = {"ImageOrientationPatient": [1, 0, 0, 0, -1, 0]}
+    askew = {"ImageOrientationPatient": [1, 0, 0, 0, 0.9998, 0.02]}  # 1.1 degrees
+    order = order_series([header(0), header(5), header(10, **face_down), header(15, **askew)])
+    assert order.positions_mm == pytest.approx((0, 5, 10, 15))
+    assert order.oddities() == []
+
+
+def test_every_oddity_has_a_line(header):
+    tilted = [1, 0, 0, 0, round(np.cos(0.2), 8), round(-np.sin(0.2), 8)]  # 0.2 rad
+    places = np.array([0, 5, 5, 10, 22]) / np.cos(0.2)
+    headers = [header(place, ImageOrientationPatient=tilted) for place in places]
+    headers += [header(0, ImageOrientationPatient=tilted, ImagePositionPatient=None), header(0, **SAGITTAL)]
+    order = order_series(headers)
+    assert order.order == tuple(range(7))
+    assert order.oddities() == [
+        "slices in another orientation (localizers?): 1, put last",
+        "slices without a position: 1, put last",
+        "slices at the place of the one before: 1, in the order of the files",
+        "uneven steps: 1 (median 5.00 mm)",
+        "tilt: 11.5 degrees from axial",
+    ]
+
+
+def test_one_slice_with_the_few_tags_of_the_rsna_files_is_not_odd(header):
+    assert order_series([header(3)]).oddities() == []
+
+
 @pytest.mark.parametrize("tilt", [0.0, 18.5, -25.0])
 def test_tilted_series_is_ordered_along_its_normal(dicom_slice, tilt):
     angle = np.radians(tilt)

@@ -1,3 +1,5 @@
+import os
+
 import polars as pl
 import pydicom
 import pytest
@@ -59,3 +61,14 @@ def test_missing_and_empty_folder(experiment, tmp_path):
     (tmp_path / "dicom").mkdir()
     with pytest.raises(DataError, match="holds no .dcm files"):
         index(experiment())
+
+
+def test_a_file_name_that_the_tables_cannot_hold(experiment, small_dataset, tmp_path):
+    source = tmp_path / "dicom"
+    try:
+        (source / f"{small_dataset[0]}.dcm").rename(os.fsdecode(os.fsencode(source) + b"/ID_caf\xe9.dcm"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    with pytest.raises(DataError, match=r"ID_caf\\xe9\.dcm: names must be UTF-8.*rename it \(1 such files\)") as error:
+        index(experiment())
+    assert str(error.value).isascii()

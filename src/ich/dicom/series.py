@@ -1,6 +1,7 @@
 """Order the slices of a series by where they are, and say what is odd about them. Never guess, never drop."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from ich.dicom.read import SliceHeader
 
 _SAME_PLACE_MM = 0.01
 _UNEVEN_SHARE = 0.1  # steps that differ from the median by more than this share are uneven
+_SAME_ORIENTATION_DEGREES = 5.0  # normals of one acquisition differ by rounding only, a localizer's by a right angle
+_TOLD_DEGREES = 1.0  # smaller tilts are not worth a line
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,14 @@ class SeriesOrder:
 
     Attributes:
         order: indices into the headers as given, from the lowest position to the highest; slices without a position
-            come last, in the order given.
+            along the series' normal come last, in the order given.
         positions_mm: position along the normal of each ordered slice; NaN where unknown.
         slice_spacing_mm: median step between slices; NaN with fewer than two places.
         ties: ordered slices that lie where the one before them lies; the order given decides between them.
         uneven_steps: steps that differ from the median by more than a tenth.
         tilt_degrees: angle between the slice normal and the patient's long axis; NaN where unknown.
+        other_orientation: slices whose planes are not parallel to those of the series, such as localizers; they have
+            no position along its normal.
     """
 
     order: tuple[int, ...]
@@ -33,19 +38,42 @@ class SeriesOrder:
     ties: int
     uneven_steps: int
     tilt_degrees: float
+    other_orientation: int = 0
+
+    @property
+    def without_position(self) -> int:
+        """Slices whose headers do not say where they are."""
+        return int(np.isnan(self.positions_mm).sum()) - self.other_orientation
+
+    def oddities(self) -> list[str]:
+        """What a reader of the series should know, a short line each; empty for a plain axial series."""
+        lines = (
+            (
+                self.other_orientation,
+                f"slices in another orientation (localizers?): {self.other_orientation}, put last",
+            ),
+            (self.without_position, f"slices without a position: {self.without_position}, put last"),
+            (self.ties, f"slices at the place of the one before: {self.ties}, in the order of the files"),
+            (self.uneven_steps, f"uneven steps: {self.uneven_steps} (median {self.slice_spacing_mm:.2f} mm)"),
+            (self.tilt_degrees > _TOLD_DEGREES, f"tilt: {self.tilt_degrees:.1f} degrees from axial"),
+        )
+        return [line for is_so, line in lines if is_so]
 
 
 def order_series(headers: Sequence[SliceHeader]) -> SeriesOrder:
     """Order slices by ImagePositionPatient projected on the normal of ImageOrientationPatient.
 
     SliceThickness, InstanceNumber and SliceLocation are not used: RSNA files lack them, and tilted series contradict
-    them. The normal is the first slice's, so that positions of one series share one axis.
+    them. The normal is the commonest one, so that positions of one series share one axis, and a localizer that comes
+    first does not decide.
     """
-    normal = next((header.normal for header in headers if header.normal is not None), None)
-    return order_positions(np.array([_project(header, normal) for header in headers], float), tilt_degrees(normal))
+    normal = _commonest([header.normal for header in headers if header.normal is not None])
+    positions = np.array([_project(header, normal) for header in headers], float)
+    other = sum(not _is_parallel(header.normal, normal) for header in headers)
+    return order_positions(positions, tilt_degrees(normal), other)
 
 
-def order_positions(positions: NDArray[np.float64], tilt: float = math.nan) -> SeriesOrder:
+def order_positions(positions: NDArray[np.float64], tilt: float = math.nan, other_orientation: int = 0) -> SeriesOrder:
     """Order slices by their positions along the normal: (n,) mm, NaN where unknown."""
     order = np.argsort(positions, kind="stable")  # NaN sorts last
     ordered = positions[order]
@@ -59,11 +87,27 @@ def order_positions(positions: NDArray[np.float64], tilt: float = math.nan) -> S
         ties=int(np.sum(steps <= _SAME_PLACE_MM)),
         uneven_steps=int(np.sum(np.abs(real_steps - spacing) > _UNEVEN_SHARE * spacing)),
         tilt_degrees=tilt,
+        other_orientation=other_orientation,
     )
 
 
+def _commonest(normals: Sequence[NDArray[np.float64]]) -> NDArray[np.float64] | None:
+    """The first of the normals that occur most often, to three decimals; None without any."""
+    if not normals:
+        return None
+    rounded = [tuple(normal.round(3)) for normal in normals]
+    return normals[rounded.index(Counter(rounded).most_common(1)[0][0])]  # of equals, the one met first
+
+
+def _is_parallel(normal: NDArray[np.float64] | None, to: NDArray[np.float64] | None) -> bool:
+    """Whether two planes are parallel, whichever side is up; one that is not known passes for it."""
+    if normal is None or to is None:
+        return True
+    return abs(float(np.dot(normal, to))) > math.cos(math.radians(_SAME_ORIENTATION_DEGREES))
+
+
 def _project(header: SliceHeader, normal: NDArray[np.float64] | None) -> float:
-    if header.position is None or normal is None:
+    if header.position is None or normal is None or not _is_parallel(header.normal, normal):
         return math.nan
     return float(np.dot(header.position, normal))
 

@@ -1,5 +1,6 @@
 """Index: read the header of every DICOM file, so that patients can be split before anything is sampled."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,14 +50,24 @@ def list_dicom(folder: Path) -> list[str]:
     """Ids of the files `<ImageID>.dcm` in a folder.
 
     Raises:
-        DataError: there is no such folder, or no such file in it.
+        DataError: there is no such folder, no such file in it, or one whose path is not UTF-8, as tables are.
     """
     if not folder.is_dir():
         raise DataError(f"DICOM folder {folder} does not exist; set data.dicom to the folder of the .dcm files")
-    ids = [path.stem for path in folder.iterdir() if path.suffix == ".dcm"]
-    if not ids:
+    paths = [path for path in folder.iterdir() if path.suffix == ".dcm"]
+    if not paths:
         raise DataError(f"DICOM folder {folder} holds no .dcm files; set data.dicom to the folder that does")
-    return ids
+    odd = sorted(shown for path in paths if (shown := _escaped(path)) != str(path))
+    if odd:
+        raise DataError(
+            f"DICOM file {odd[0]}: names must be UTF-8, for the tables to hold them; rename it ({len(odd)} such files)"
+        )
+    return [path.stem for path in paths]
+
+
+def _escaped(path: Path) -> str:
+    """The path, with backslash escapes for bytes that are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def index_chunk(files: Sequence[SourceFile]) -> pl.DataFrame:
