@@ -98,6 +98,43 @@ def test_what_a_repeated_step_changed_is_done_again(config_file, small_dataset, 
     assert "up to date" not in capfd.readouterr().err
 
 
+def test_folders_that_lost_images_are_filled_again(config_file, small_dataset, tmp_path, capfd):
+    steps = PREPARATION[:-1] + ", augment]"
+    config = str(config_file(steps=steps, augment="{target: 20}", copy="{mode: copy}"))
+    run_command(["run", "-c", config])
+    workspace = tmp_path / "workspace"
+    before = {path: fingerprint(path) for path in sorted(workspace.glob("*/*.[dp][cn][mg]"))}
+    capfd.readouterr()
+    run_command(["run", "-c", config])
+    assert capfd.readouterr().err.count("up to date") == 6
+
+    def cut_off(pattern):
+        path = next(iter(sorted(workspace.glob(pattern))))
+        content = path.read_bytes()
+        path.unlink()  # not through a link
+        path.write_bytes(content[:-1])
+
+    def empty(name):
+        for path in (workspace / name).iterdir():
+            path.unlink()
+
+    for damage, stale in (
+        (lambda: cut_off("raw_dicom/*"), ["copy"]),
+        (lambda: cut_off("raw_png/*"), ["preprocess", "augment"]),
+        (lambda: cut_off("data_train/*_aug_*"), ["augment"]),
+        (lambda: empty("raw_dicom"), ["copy"]),
+        (lambda: empty("raw_png"), ["preprocess", "augment"]),
+        (lambda: empty("data_train"), ["preprocess", "augment"]),
+        (lambda: empty("data_val"), ["preprocess", "augment"]),
+        (lambda: (workspace / "raw_png" / "Thumbs.db").touch(), []),
+    ):
+        damage()
+        assert run_command(["run", "-c", config]) == 0
+        fresh = re.findall(r"(\w+): up to date", capfd.readouterr().err)
+        assert [name for name in steps[1:-1].split(", ") if name not in fresh] == stale
+        assert {path: fingerprint(path) for path in sorted(workspace.glob("*/*.[dp][cn][mg]"))} == before
+
+
 def test_a_record_says_what_was_done_from_what(config_file, small_dataset, tmp_path):
     run_command(["index", "-c", str(config_file())])
     record = json.loads((tmp_path / "workspace" / "records" / "index.json").read_text())

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ich.config import Experiment
+from ich.config import Copy, Experiment, Preprocess, Train
 from ich.config_file import load, validate
 from ich.errors import ConfigError
 from ich.terminal import config_keys
@@ -25,6 +25,11 @@ def test_every_shipped_config_is_valid(path):
         ({"train": {"phases": [{"name": "a", "epochs": 0, "learning_rate": 1e-3, "trainable": "all"}]}}, "no epoch"),
         ({"split": {"fractions": [0.8, 0.1, 0.2]}}, "sum to 1"),
         ({"steps": ["train", "augment"]}, "augment must come before train"),
+        ({"steps": []}, "steps is empty: name at least one step"),
+        (
+            {"train": {"backbones": {"convnext": "ConvNeXtDemo"}}},
+            "ConvNeXtDemo has no .* weights: set train.weights: none",
+        ),
         ({"steps": ["sample", "split"]}, "sample.scope is train, so split must come before sample"),
         ({"steps": ["split", "sample"]}, "index must come before it"),
         ({"data": {"labels": "l.csv"}}, "data.dicom is not set"),
@@ -48,6 +53,28 @@ def test_overrides_are_read_as_yaml(tmp_path):
     assert (config.split.unit, config.train.gate.threshold, config.split.fractions) == ("slice", 0.5, (0.6, 0.2, 0.2))
 
 
+def test_demo_backbones_need_no_weights_where_none_is_built():
+    demo = {"backbones": {"convnext": "ConvNeXtDemo"}}
+    assert validate(MINIMAL | {"train": demo | {"model": "efficientnet"}}, "test")
+    assert validate(MINIMAL | {"train": demo, "steps": ["index"]}, "test")
+
+
+@pytest.mark.parametrize("text", ["2024", "007", "1.10", "1_000", "2024-06-01"])
+def test_a_name_is_the_text_that_was_written(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"workspace: {text}\ndata: {{labels: l.csv, dicom: d}}\nnames: {{png: {text}}}\nseed: 007\n")
+    config = load(path, {"name": text})
+    assert (config.name, config.names.png, str(config.workspace), config.seed) == (text, text, text, 7)
+
+
+def test_an_empty_section_is_its_default(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("workspace: w\ndata: {labels: l.csv, dicom: d}\ntrain:\ncopy:\npreprocess:\n  red:\n")
+    config = load(path)
+    assert (config.train, config.copy_, config.preprocess) == (Train(), Copy(), Preprocess())
+    assert load(path, {"train.gate.max_missed": "0.2"}).train == Train(gate={"max_missed": 0.2})
+
+
 def test_yaml_scientific_notation_without_a_dot(tmp_path):
     path = tmp_path / "c.yaml"  # PyYAML reads 2e-4 as text; the schema makes it a number
     path.write_text("workspace: w\ndata: {labels: l.csv, dicom: d}\ntrain: {end_to_end: {learning_rate: 2e-4}}\n")
@@ -55,7 +82,16 @@ def test_yaml_scientific_notation_without_a_dot(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [", "not valid YAML"), ("- 1", "must hold keys"), ("", "must hold keys")]
+    ("text", "message"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1", "must hold keys"),
+        ("", "must hold keys"),
+        (
+            "seed: 1\ntrain:\n  save_h5: true\n  weights: none\n  save_h5: false",
+            "save_h5 in line 5 .* in line 3 already",
+        ),
+    ],
 )
 def test_bad_files(tmp_path, text, message):
     path = tmp_path / "c.yaml"

@@ -22,10 +22,34 @@ def test_duplicated_rows_are_dropped_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text + "\n\n  \n,\n",
+        lambda text: text.replace("\n", "\r\n") + "\r\n\r\n",
+        lambda text: text.replace("ID,Label", " ID , Label ").replace("ID_a", " ID_a").replace(",", "\t,  "),
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace(",0", ",0.0").replace(",1", ",1.0"),
+    ],
+    ids=["empty lines at the end", "CRLF", "blanks", "byte order mark", "floats"],
+)
+def test_harmless_variants_read_the_same(tmp_path, change):
+    path = make_labels(tmp_path / "labels.csv", {"ID_b": {"subdural": 1}, "ID_a": {"epidural": 1}})
+    plain, _ = read_long_labels(path)
+    path.write_bytes(change(path.read_text()).encode())
+    table, duplicates = read_long_labels(path)
+    assert table.equals(plain)
+    assert duplicates == 0
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "is empty"),
         ("ID,Label\n", "no rows"),
+        ("ID,Label\n\n \n", "no rows"),
+        ("ID,Label\nID_a_any,0\n\nID_a_epidural,0\n", "row 2: ID must look like .*, got None"),
+        ("ID,Label\nID_a _any,0\n", "row 1: ID must look like"),
+        ("ID,Label\nID_a_any,0.5\n", "row 1: Label must be 0 or 1, got '0.5'"),
         ("ID,Value\nID_a_any,0\n", "no column Label"),
         ("ID,Label\nID_a_any,0\nID_a_anny,0\n", "row 2: ID must look like"),
         ("ID,Label\n../../etc_any,0\n", "row 1: ID must look like"),

@@ -23,6 +23,12 @@ def test_a_known_colour_comes_back_as_rgb(tmp_path):
     assert np.array_equal(read_png(write(tmp_path / "a.png", image), size=4), image)
 
 
+def test_grey_stays_grey(tmp_path):
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    (tmp_path / "a.png").write_bytes(encode_png(grey))
+    assert np.array_equal(cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED), grey)
+
+
 def test_a_missing_image_is_named(tmp_path):
     with pytest.raises(DataError, match=r"ID_1\.png cannot be read \(No such file.*preprocess"):
         read_png(tmp_path / "ID_1.png")

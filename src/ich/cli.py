@@ -17,7 +17,16 @@ from rich.console import Console
 from ich import __version__
 from ich.config import Experiment, StepName
 from ich.config_file import load
-from ich.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, IchError
+from ich.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    ConfigError,
+    IchError,
+    one_line,
+)
 from ich.evaluation.terminal import print_results
 from ich.interrupts import check, stop_on_signals
 from ich.stages import STEPS, is_up_to_date, run_step
@@ -153,9 +162,7 @@ def run_command(arguments: list[str]) -> int:
             result = app(arguments, exit_on_error=False, print_error=False)
         return result if isinstance(result, int) else EXIT_DONE
     except cyclopts.CycloptsError as error:
-        messages.print(
-            f"ich: {' '.join(str(error).split())} (`ich --help` lists the commands)", style="red", markup=False
-        )
+        messages.print(f"ich: {one_line(error)} (`ich --help` lists the commands)", style="red", markup=False)
         return EXIT_USAGE
     except IchError as error:
         messages.print(f"ich: {error}", style="red", markup=False)

@@ -6,9 +6,9 @@ protocol is `configs/reference.yaml`.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ich.labels import SUBTYPES, Label
 
@@ -16,16 +16,37 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
-UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 
 StepName = Literal["phantom", "index", "sample", "copy", "preprocess", "split", "augment", "train", "evaluate"]
 
 
+def _number_as_text(value: Any) -> Any:
+    """`--workspace 2024`: pydantic can take a number as text, but not as a path."""
+    return str(value) if type(value) in (int, float) else value
+
+
+UserPath = Annotated[Path, BeforeValidator(_number_as_text), AfterValidator(Path.expanduser)]
+
+
 class Section(BaseModel):
     """A part of the config: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False,
+        coerce_numbers_to_str=True,  # --name 2024
+    )  # fmt: skip
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section_is_its_default(cls, values: Any) -> Any:
+        """YAML reads `train:` with nothing under it as null."""
+        if not isinstance(values, dict):
+            return values
+        sections = {
+            field.alias or name for name, field in cls.model_fields.items() if isinstance(field.default, Section)
+        }
+        return {key: value for key, value in values.items() if value is not None or key not in sections}
 
 
 class Names(Section):
@@ -302,6 +323,13 @@ class Train(Section):
     gate: Gate = Gate()
     save_h5: bool = Field(False, description="Save the models as .h5 too.")
 
+    @property
+    def used_backbones(self) -> tuple[str, ...]:
+        """Names of the backbones that `model` is built from."""
+        names = self.backbones
+        flat = {"efficientnet": (names.efficientnet,), "convnext": (names.convnext,)}
+        return flat.get(self.model, (names.efficientnet, names.convnext))
+
     @model_validator(mode="after")
     def _something_to_train(self) -> Self:
         if not any(phase.epochs for phase in self.phases):
@@ -346,6 +374,8 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _order_makes_sense(self) -> Self:
         steps = self.steps
+        if not steps:
+            raise ValueError("steps is empty: name at least one step, or leave steps out for all of them")
         if len(set(steps)) != len(steps):
             raise ValueError(f"steps: each step can stand only once, got {list(steps)}")
         for earlier, later in (
@@ -392,4 +422,14 @@ class Experiment(Section):
         if "phantom" not in self.steps and (self.data.labels is None or self.data.dicom is None):
             missing = "data.labels" if self.data.labels is None else "data.dicom"
             raise ValueError(f"{missing} is not set and there is no phantom step: give its path, e.g. --{missing} PATH")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_fit_the_backbones(self) -> Self:
+        demo = [name for name in self.train.used_backbones if name.endswith("Demo")]
+        if "train" in self.steps and demo and self.train.weights != "none":
+            raise ValueError(
+                f"train.weights is {self.train.weights}, but {demo[0]} has no published weights: "
+                "set train.weights: none"
+            )
         return self

@@ -8,7 +8,39 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ich.config import Experiment
-from ich.errors import ConfigError
+from ich.errors import ConfigError, one_line
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its traps: a key that stands twice is an error, and 007, 1.10 and 2024-06-01 stay the text they are.
+
+    The schema makes a number of such a text where it wants one, so a run can be called 007.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Refuse duplicate keys, of which PyYAML would silently keep the last."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise yaml.YAMLError(
+                    f"key {key.value} in line {line} stands in line {lines[key.value]} already; keep one of them"
+                )
+            lines[key.value] = line
+        return node
+
+
+def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float | str:
+    number: int | float = yaml.SafeLoader.yaml_constructors[node.tag](loader, node)
+    return number if str(number) == node.value else str(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: node.value)
 
 
 def load(path: Path, overrides: dict[str, str] | None = None) -> Experiment:
@@ -22,13 +54,13 @@ def load(path: Path, overrides: dict[str, str] | None = None) -> Experiment:
         ConfigError: the file cannot be read, or a key or value is wrong; the message names key, value and fix.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError as error:
         raise ConfigError(f"config file {path} does not exist; configs/ holds three to start from") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} cannot be read: {error}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2024-99-99 looks like a date
-        raise ConfigError(f"config file {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: !!int abc
+        raise ConfigError(f"config file {path} is not valid YAML: {one_line(error)}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"config file {path} must hold keys and values, such as `workspace: work/demo`")
     for key, text in (overrides or {}).items():
@@ -47,11 +79,13 @@ def validate(tree: dict[str, Any], source: str) -> Experiment:
 def _set(tree: dict[str, Any], key: str, text: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
-        tree = tree.setdefault(parent, {})
+        if tree.get(parent) is None:  # not there, or an empty section
+            tree[parent] = {}
+        tree = tree[parent]
         if not isinstance(tree, dict):
             raise ConfigError(f"--{key}: {parent} is a value, not a section")
     try:
-        tree[last] = yaml.safe_load(text)
+        tree[last] = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError):
         tree[last] = text
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ich.card import Card, read_card
 from ich.data import image_batches, pad_batch
-from ich.errors import DataError
+from ich.errors import DataError, one_line
 from ich.labels import LABELS, SUBTYPES
 from ich.models.cascade import split_cascade
 from ich.models.initialize import numpy_initializers
@@ -151,9 +151,8 @@ def load_detector(model: Path) -> Detector:
             network = keras.models.load_model(model, compile=False)
         adapt_precision(network)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{model} cannot be loaded as a Keras model ({reason}); train it again, with this version of ich"
+            f"{model} cannot be loaded as a Keras model ({one_line(error)}); train it again, with this version of ich"
         ) from error
     if network.input_shape[1:] != (card.size, card.size, 3) or network.output_shape[1:] != (len(LABELS),):
         raise DataError(

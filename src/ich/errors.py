@@ -8,6 +8,9 @@
 Messages are one line: the thing, the rule, the value, the fix. They never hold patient data (names, birth dates).
 """
 
+import os
+from pathlib import Path
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -33,3 +36,13 @@ class DataError(IchError):
 
 class UnreadableSlice(DataError):
     """One DICOM file cannot give a CT slice; the message is the reason that the ledger records."""
+
+
+def one_line(error: BaseException) -> str:
+    """A library's message as a part of ours: on one line, and not too long."""
+    return " ".join(str(error).split())[:200]
+
+
+def printable(path: Path) -> str:
+    """A path as text that can be printed and written; bytes that are not UTF-8 become escapes: caf\\xe9.dcm."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ich.errors import DataError
+from ich.errors import DataError, one_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,6 +33,9 @@ def is_augmented(image_id: str) -> bool:
 def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
     """Read the competition's label CSV and pivot it.
 
+    What spreadsheets and scripts leave is taken as well: a byte order mark, blanks around names and values, 0.0 and
+    1.0, empty lines at the end.
+
     Args:
         path: CSV with columns ID (`ID_<hex>_<label>`) and Label (0 or 1).
 
@@ -55,20 +58,21 @@ def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
             f"label file {path} is empty; it needs the columns ID,Label and a row per image and label"
         ) from error
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"label file {path} is not a CSV file: {' '.join(str(error).split())[:200]}") from error
+        raise DataError(f"label file {path} is not a CSV file: {one_line(error)}") from error
+    names = {name.strip(): name for name in rows.columns}
     for column in ("ID", "Label"):
-        if column not in rows.columns:
-            raise DataError(
-                f"label file {path} has no column {column} (it has {', '.join(rows.columns)}); it needs ID,Label"
-            )
+        if column not in names:
+            raise DataError(f"label file {path} has no column {column} (it has {', '.join(names)}); it needs ID,Label")
+    rows = rows.select(pl.col(names[column]).str.strip_chars().alias(column) for column in ("ID", "Label"))
+    while len(rows) and not any(rows.row(-1)):
+        rows = rows.head(-1)
     if rows.is_empty():
         raise DataError(f"label file {path} has a header but no rows")
 
     parts = rows.select(
         pl.col("ID").str.extract_groups(_LONG_ID).struct.rename_fields([IMAGE_ID, "label"]).alias("parts"),
         pl.col("Label")
-        .str.strip_chars()
-        .replace_strict({"0": 0, "1": 1}, default=None, return_dtype=pl.UInt8)
+        .replace_strict({"0": 0, "1": 1, "0.0": 0, "1.0": 1}, default=None, return_dtype=pl.UInt8)
         .alias("value"),
         pl.col("ID"),
         pl.col("Label"),
@@ -133,8 +137,9 @@ def read_table(path: Path) -> "pl.DataFrame":
     try:
         table = pl.read_csv(path, glob=False, schema_overrides={IMAGE_ID: pl.String} | dict.fromkeys(LABELS, pl.UInt8))
     except pl.exceptions.PolarsError as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(f"{path} cannot be read ({reason}); delete it and run the step that writes it again") from error
+        raise DataError(
+            f"{path} cannot be read ({one_line(error)}); delete it and run the step that writes it again"
+        ) from error
     lacking = [column for column in (IMAGE_ID, *LABELS) if column not in table.columns]
     if lacking:
         raise DataError(f"{path} lacks the column {lacking[0]}; delete it and run the step that writes it again")

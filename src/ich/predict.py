@@ -1,6 +1,5 @@
 """Probabilities for DICOM files: read, window, run the detector, in order along each series."""
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,14 +12,14 @@ import polars as pl
 from ich.detector import Detector, load_detector
 from ich.dicom.read import CtSlice, SliceHeader, read_slice
 from ich.dicom.series import order_series
-from ich.errors import DataError, UnreadableSlice
+from ich.errors import DataError, UnreadableSlice, printable
 from ich.labels import LABELS
 from ich.progress import progress_bar
 from ich.windows import rgb_from_hu
 from ich.workspace import write_csv
 
 _NO_SERIES = "unknown"
-_NOT_ONE_SERIES = ("slices without SeriesInstanceUID: they may be of several series",)
+_UNNAMED = "no SeriesInstanceUID: these slices may be of several series"
 _AT_ONCE = 256  # slices held in memory: 50 MB as images of 256 pixels, 135 MB as HU of 512
 
 
@@ -100,7 +99,7 @@ def find_files(inputs: Iterable[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in inputs:
         if not path.exists():
-            raise DataError(f"{_shown(path)} does not exist; give DICOM files or folders of them")
+            raise DataError(f"{printable(path)} does not exist; give DICOM files or folders of them")
         candidates = [path] if path.is_file() else sorted(path.rglob("*"))
         for file in candidates:
             if file == path or _looks_like_dicom(file):
@@ -126,7 +125,7 @@ def _read(paths: list[Path]) -> tuple[list[tuple[Path, CtSlice]], list[tuple[str
         try:
             slices.append((path, read_slice(path)))
         except UnreadableSlice as error:
-            failures.append((_shown(path), str(error)))
+            failures.append((printable(path), str(error)))
     return slices, failures
 
 
@@ -138,7 +137,7 @@ def _predict_slices(detector: Detector, slices: list[tuple[Path, CtSlice]]) -> l
     predictions = detector.predict(images)
     return [
         {
-            "file": _shown(path),
+            "file": printable(path),
             "series": ct.header.series or _NO_SERIES,
             "repairs": list(ct.hounsfield.repairs),
             "gated_in": bool(gated_in),
@@ -164,10 +163,11 @@ def _in_order(
         for index, (number, position) in enumerate(zip(series.order, series.positions_mm, strict=True)):
             place = {"slice_index": index, "position_mm": _known(position), "slice_spacing_mm": spacing}
             ordered.append(rows[numbers[number]] | place)
+        unnamed = [_UNNAMED] if name == _NO_SERIES else []
         about.append(
             {
                 "series": name, "slices": len(numbers), "slice_spacing_mm": spacing,
-                "tilt_degrees": _known(series.tilt_degrees), "oddities": [*_NOT_ONE_SERIES * (name == _NO_SERIES), *series.oddities()],
+                "tilt_degrees": _known(series.tilt_degrees), "oddities": unnamed + series.oddities(),
             }
         )  # fmt: skip
     return ordered, about
@@ -175,8 +175,3 @@ def _in_order(
 
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 4)
-
-
-def _shown(path: Path) -> str:
-    """A path that can be printed and written as text, also where its bytes are not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ich.config import Experiment
-from ich.errors import DataError
+from ich.errors import DataError, one_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -183,6 +183,22 @@ def write_parquet(path: Path, table: "pl.DataFrame") -> None:
         temporary.write_bytes(content.getvalue())
 
 
+def read_parquet(path: Path, columns: list[str] | None = None) -> "pl.DataFrame":
+    """Read a Parquet table, all of it or some columns.
+
+    Raises:
+        DataError: there is no such file, it is damaged, or it lacks a column.
+    """
+    import polars as pl
+
+    try:
+        return pl.read_parquet(path, columns=columns, glob=False)
+    except FileNotFoundError as error:
+        raise _not_there(path) from error
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise DataError(f"{path} cannot be read ({one_line(error)}); delete it and run its step again") from error
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, for people to read too."""
     write_text(path, json.dumps(content, indent=2, default=str) + "\n")
@@ -197,9 +213,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(
-            f"{path} does not exist; run the step that writes it (`ich run` does all that are needed)"
-        ) from error
+        raise _not_there(path) from error
     except ValueError as error:  # no JSON, or no UTF-8
         raise DataError(f"{path} is not valid JSON ({error}); delete it and run its step again") from error
 
@@ -217,6 +231,12 @@ def fingerprint(path: Path) -> str:
         raise DataError(f"{path} does not exist") from error
 
 
+def file_sizes(folder: Path) -> dict[str, int]:
+    """Name and size, in bytes, of everything in a folder. A link has its own size, not that of what it points to."""
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
+
+
 def provenance() -> dict[str, Any]:
     """Versions, git commit and time, to save beside an output."""
     return {
@@ -224,6 +244,10 @@ def provenance() -> dict[str, Any]:
         "versions": {name: version for name in RECORDED_PACKAGES if (version := _version(name))},
         "git_commit": _git_commit(),
     }
+
+
+def _not_there(path: Path) -> DataError:
+    return DataError(f"{path} does not exist; run the step that writes it (`ich run` does all that are needed)")
 
 
 def _version(package: str) -> str | None:

@@ -1,5 +1,6 @@
 """The stage on a made-up workspace, with a detector that needs no Keras."""
 
+import base64
 import json
 import re
 import sys
@@ -16,8 +17,9 @@ from ich.card import Card, Gate, write_card
 from ich.config import Experiment
 from ich.errors import DataError
 from ich.evaluation import evaluate as stage
-from ich.evaluation import plots
+from ich.evaluation import plots, report
 from ich.labels import LABELS, SUBTYPES
+from ich.png import encode_png, read_png
 from ich.workspace import SPLITS, Workspace, fingerprint
 
 PATIENTS = {"train": 3, "val": 10, "test": 12}
@@ -125,6 +127,7 @@ def test_evaluate_writes_everything_it_promises(made_up: Callable[..., Experimen
     figure = test["levels"]["slice"]["any"]["auroc"]
     assert 0.5 < figure["low"] < figure["value"] < figure["high"] <= 1
     assert content["baseline"]["unreadable"] == 48  # the made-up workspace has no DICOM files
+    assert outcome.incomplete
     assert content["baseline"]["difference"]["value"] is None
     assert {source["source"] for source in content["thresholds"].values()} == {"validation (Youden)"}
     assert content["provenance"]["model_sha256"] == fingerprint(workspace.final_model)
@@ -162,6 +165,20 @@ def test_report_stands_alone_and_says_what_it_must(made_up: Callable[..., Experi
     assert "below 0.1 (by hand)" in html
     assert html.count('<figure class="example">') == 8
     assert not re.findall(r">\s*(?:nan|None)\b", html)
+
+
+def test_examples_keep_their_colours(made_up: Callable[..., Experiment]):
+    config = made_up(evaluate={"bootstrap": 0, "examples": 1})
+    workspace = Workspace(config)
+    for path in workspace.images("test").iterdir():
+        path.write_bytes(encode_png(np.full((300, 300, 3), (10, 20, 30), np.uint8)))
+    stage.evaluate(config)
+    pair = re.search(r'<div class="pair">.*', (workspace.report / "report.html").read_text())
+    assert pair
+    rgb, green = (base64.b64decode(text) for text in re.findall('base64,([^"]+)', pair[0]))
+    (workspace.root / "rgb.png").write_bytes(rgb)
+    assert read_png(workspace.root / "rgb.png", report.IMAGE_SIDE)[9, 9].tolist() == [10, 20, 30]
+    assert cv2.imdecode(np.frombuffer(green, np.uint8), cv2.IMREAD_UNCHANGED)[9, 9] == 20
 
 
 def test_slice_split_of_a_flat_model_says_that_it_is_optimistic(made_up: Callable[..., Experiment]):
@@ -207,6 +224,10 @@ def _lose_the_ledger(workspace: Workspace) -> None:
     workspace.slices.unlink()
 
 
+def _cut_the_ledger_off(workspace: Workspace) -> None:
+    workspace.slices.write_bytes(workspace.slices.read_bytes()[:-50])
+
+
 def _share_a_patient(workspace: Workspace) -> None:
     ledger = pl.read_parquet(workspace.slices)
     ledger.with_columns(pl.col("patient").replace("test0", "train0")).write_parquet(workspace.slices)
@@ -223,6 +244,13 @@ def _train_another_run(workspace: Workspace) -> None:
     card.write_text(json.dumps(content))
 
 
+def _train_with_other_settings(workspace: Workspace) -> None:
+    card = workspace.final_model.with_suffix(".json")
+    content = json.loads(card.read_text())
+    content["config"]["train"]["heads"]["gate_units"] = 7
+    card.write_text(json.dumps(content))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -230,8 +258,10 @@ def _train_another_run(workspace: Workspace) -> None:
         (_lose_an_image, r"ID_test000.png does not exist \(1 of 48 images of split test\)"),
         (_lose_the_model, "cascade_final.keras does not exist"),
         (_lose_the_ledger, "slices.parquet does not exist"),
+        (_cut_the_ledger_off, r"slices.parquet cannot be read \(.*\); delete it and run its step again"),
         (_share_a_patient, "1 patients are in more than one split"),
         (_split_anew, "the model was trained with another splits.json"),
+        (_train_with_other_settings, "trained with train.heads.gate_units 7, the config says 512; train again"),
         (_train_another_run, "the saved model is cascade of run other, not cascade of run default"),
     ],
 )

@@ -32,6 +32,7 @@ def test_every_file_arrives(config, small_dataset, mode):
     source = Workspace(experiment).dicom_source
     assert all((folder / f"{name}.dcm").read_bytes() == (source / f"{name}.dcm").read_bytes() for name in small_dataset)
     assert (outcome.counts["copied"], outcome.incomplete) == (48, False)
+    assert folder in outcome.outputs
     assert copy(experiment).counts["there already"] == 48
 
 

@@ -58,6 +58,8 @@ def test_running_again_changes_nothing_and_repairs_what_was_lost(experiment, sma
     before = {path.name: fingerprint(path) for path in workspace.png.iterdir()}
     ledger = fingerprint(workspace.slices)
     (workspace.png / f"{small_dataset[9]}.png").unlink()
+    cut_off = workspace.png / f"{small_dataset[20]}.png"
+    cut_off.write_bytes(cut_off.read_bytes()[:-1])
     (workspace.png / "ID_stale.png").write_bytes(b"old")
     preprocess(config)
     assert {path.name: fingerprint(path) for path in workspace.png.iterdir()} == before

@@ -11,7 +11,7 @@ from ich.labels import LABELS, SUBTYPES
 from ich.prepare.index import index
 from ich.prepare.preprocess import preprocess
 from ich.prepare.sample import sample
-from ich.prepare.split import assign_patients, assign_slices, split
+from ich.prepare.split import assign_patients, assign_slices, patients, read_assignment, split
 from ich.workspace import SPLITS, Workspace
 
 
@@ -98,3 +98,43 @@ def test_too_few_patients(experiment, small_dataset):
     pl.read_parquet(workspace.index).with_columns(patient=pl.lit("one")).write_parquet(workspace.index)
     with pytest.raises(DataError, match="1 patients cannot fill 3 splits"):
         split(config)
+
+
+def test_an_index_of_an_earlier_config_is_not_used(experiment, small_dataset):
+    index(experiment())
+    workspace = Workspace(experiment(sample={"scope": "all"}, steps=["sample", "copy", "preprocess", "split"]))
+    with pytest.raises(DataError, match="run `ich index` or `ich preprocess`"):
+        patients(workspace)
+    rows = {"ImageID": "ID_1", "status": "ok", "patient": "P", "study": "S", "series": "T"}
+    pl.DataFrame(rows).write_parquet(workspace.slices)
+    assert patients(workspace).rows() == [("ID_1", "P")]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-100]),
+        lambda path: path.write_bytes(b""),
+        lambda path: pl.read_parquet(path).drop("patient").write_parquet(path),
+    ],
+    ids=["truncated", "empty", "lacks a column"],
+)
+def test_a_damaged_index_is_named(experiment, small_dataset, damage):
+    config = experiment()
+    index(config)
+    damage(Workspace(config).index)
+    with pytest.raises(DataError, match=r"index\.parquet cannot be read \(.*\); delete it and run its step again"):
+        split(config)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "[]", "3", '{"unit": "patient"}', '{"unit": "slice", "assignment": {"ID_1": "tset"}}',
+     '{"unit": "slice", "assignment": {"ID_1": ["test"]}}', '{"unit": ["slice"], "assignment": {}}'],
+)  # fmt: skip
+def test_splits_json_that_holds_no_split(experiment, text):
+    workspace = Workspace(experiment())
+    workspace.root.mkdir()
+    workspace.splits.write_text(text)
+    with pytest.raises(DataError, match=r"splits\.json does not hold a split; delete it and run split again"):
+        read_assignment(workspace)

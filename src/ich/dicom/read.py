@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
-from ich.errors import UnreadableSlice
+from ich.errors import UnreadableSlice, one_line
 from ich.hounsfield import Hounsfield, Rescale, to_hounsfield
 
 # The RSNA files hold UIDs such as ID_b81a287f. pydicom would warn of each; we never use a UID as more than a name.
@@ -105,7 +105,7 @@ def read_slice(path: Path) -> CtSlice:
     try:
         return CtSlice(header, to_hounsfield(_pixels(dataset, header), rescale))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise UnreadableSlice(f"cannot be turned into HU: {_one_line(error)}") from error
+        raise UnreadableSlice(f"cannot be turned into HU: {type(error).__name__}: {one_line(error)}") from error
 
 
 def _open(path: Path, *, stop_before_pixels: bool) -> pydicom.Dataset:
@@ -116,7 +116,7 @@ def _open(path: Path, *, stop_before_pixels: bool) -> pydicom.Dataset:
     except OSError as error:
         raise UnreadableSlice(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # pydicom raises what the damage happens to provoke: any of it means the same to us
-        raise UnreadableSlice(f"damaged DICOM structure: {_one_line(error)}") from error
+        raise UnreadableSlice(f"damaged DICOM structure: {type(error).__name__}: {one_line(error)}") from error
 
 
 def _header(dataset: pydicom.Dataset) -> SliceHeader:
@@ -183,7 +183,7 @@ def _pixels(dataset: pydicom.Dataset, header: SliceHeader) -> NDArray[np.integer
     try:
         stored_values = dataset.pixel_array
     except Exception as error:  # decoders, too, raise whatever the damage provokes
-        raise UnreadableSlice(f"pixels cannot be decoded: {_one_line(error)}") from error
+        raise UnreadableSlice(f"pixels cannot be decoded: {type(error).__name__}: {one_line(error)}") from error
     if stored_values.shape != (rows, columns):
         raise UnreadableSlice(f"pixels decode to shape {stored_values.shape}, the header says {(rows, columns)}")
     return stored_values
@@ -223,8 +223,3 @@ def _numbers(dataset: pydicom.Dataset, keyword: str, length: int | None) -> tupl
     if not numbers or not all(map(math.isfinite, numbers)) or length not in (None, len(numbers)):
         return None
     return numbers
-
-
-def _one_line(error: Exception) -> str:
-    """Type and text of a library's error on one line, short enough for a ledger."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]

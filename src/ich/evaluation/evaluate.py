@@ -23,6 +23,7 @@ from ich.workspace import (
     Workspace,
     fingerprint,
     provenance,
+    read_parquet,
     write_bytes,
     write_csv,
     write_json,
@@ -35,11 +36,13 @@ HELD_OUT = ("val", "test")
 def evaluate(config: Experiment) -> Outcome:
     """Predict validation and test, and write predictions.parquet, metrics.json, metrics.csv, figures and report.html.
 
+    The outcome is incomplete if the baseline could not read a test slice, which preprocess could.
+
     Raises:
         DataError: the splits leak, one is empty, an image or the model is missing.
     """
     workspace = Workspace(config)
-    ledger = _read_ledger(workspace)
+    ledger = read_parquet(workspace.slices, [IMAGE_ID, "status", "patient", "study", "series"])
     tables: dict[str, pl.DataFrame] = {
         split: leakage.with_patients(read_table(workspace.table(split)), ledger, workspace.table(split).name)
         for split in SPLITS
@@ -48,7 +51,7 @@ def evaluate(config: Experiment) -> Outcome:
     table, facts["raised"] = _predict(workspace, tables)
     write_parquet(workspace.predictions, table)
 
-    table = pl.read_parquet(workspace.predictions, glob=False)
+    table = read_parquet(workspace.predictions)
     scored = {split: predictions.select(table, split) for split in HELD_OUT}
     thresholds = choose(config.evaluate, scored["val"].truth, scored["val"].probabilities)
     samples = {split: summary.decide(each, thresholds) for split, each in scored.items()}
@@ -60,12 +63,6 @@ def evaluate(config: Experiment) -> Outcome:
     outputs = _write(workspace, content, samples, figures)
     terminal.print_results(Console(stderr=True), content, workspace.report / "report.html")
     return _outcome(content, workspace, outputs)
-
-
-def _read_ledger(workspace: Workspace) -> pl.DataFrame:
-    if not workspace.slices.is_file():
-        raise DataError(f"{workspace.slices} does not exist; run `ich preprocess` with the same config first")
-    return pl.read_parquet(workspace.slices, columns=[IMAGE_ID, "status", "patient", "study", "series"], glob=False)
 
 
 def _facts(workspace: Workspace, tables: Mapping[str, pl.DataFrame], ledger: pl.DataFrame) -> dict[str, Any]:
@@ -95,7 +92,10 @@ def _facts(workspace: Workspace, tables: Mapping[str, pl.DataFrame], ledger: pl.
 
 
 def _refuse_other_training(card: Card, workspace: Workspace) -> None:
-    """A model that was trained on another split has seen some of the slices that are held out now."""
+    """A model of another split has seen some of what is held out now; one of other settings is not the report's.
+
+    Either lies there after a training that was cut off: the last finished model stays until the new one is saved.
+    """
     config = workspace.config
     run = card.training.get("run")
     if (run, card.model) != (config.name, config.train.model):
@@ -108,6 +108,27 @@ def _refuse_other_training(card: Card, workspace: Workspace) -> None:
             f"the model was trained with another {workspace.splits.name}: what is held out now may have been trained "
             "on; train again"
         )
+    was, now = _settings(card.config), _settings(config.model_dump(mode="json", by_alias=True))
+    for key, value in was.items():
+        if key in now and now[key] != value:
+            raise DataError(f"the saved model was trained with {key} {value}, the config says {now[key]}; train again")
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a network depends on: `train.batch_size: 32` and so on."""
+    flat: dict[str, Any] = {}
+
+    def add(key: str, value: Any) -> None:
+        if not isinstance(value, Mapping):
+            flat[key] = value
+            return
+        for name, inner in value.items():
+            add(f"{key}.{name}", inner)
+
+    for section in ("preprocess", "train"):
+        add(section, config.get(section, {}))
+    flat.pop("preprocess.workers", None)
+    return flat
 
 
 def _predict(workspace: Workspace, tables: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -185,5 +206,6 @@ def _outcome(content: Mapping[str, Any], workspace: Workspace, outputs: list[Pat
             "report": str(workspace.report / "report.html"),
         },
         outputs=[workspace.predictions, *outputs],
+        incomplete=unreadable > 0,
         notes=notes,
     )

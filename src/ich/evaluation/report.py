@@ -7,12 +7,14 @@ from typing import Any
 
 import cv2
 import jinja2
+import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from ich.evaluation.plots import Pictures
 from ich.evaluation.results import Sample
 from ich.labels import LABELS
+from ich.png import encode_png, read_png
 from ich.workspace import Workspace, write_text
 
 ENOUGH_PATIENTS = 20  # positive ones; a rule of thumb: percentile intervals of fewer cover clearly less than 95 %
@@ -30,6 +32,9 @@ def write(
         test: the test slices that `content["examples"]` point into.
         figures: from `plots.draw`.
         workspace: whose config is shown and whose test images are embedded.
+
+    Raises:
+        DataError: one of these images is missing or damaged.
     """
     page = _environment().get_template("report.html.jinja").render(
         **content,
@@ -71,13 +76,12 @@ def _example(
 ) -> dict[str, Any]:
     """One slice as the template shows it: the network's RGB image, its green channel, and six bars."""
     row, image_id = example["row"], example["image_id"]
-    image = cv2.imread(str(workspace.images("test") / f"{image_id}.png"), cv2.IMREAD_COLOR)
-    picture = None if image is None else _shrink(image)
+    picture = _shrink(read_png(workspace.images("test") / f"{image_id}.png"))
     return {
         "image_id": image_id,
         "kind": example["kind"],
-        "rgb": None if picture is None else data_uri(_encode(picture)),
-        "green": None if picture is None else data_uri(_encode(picture[:, :, 1])),
+        "rgb": data_uri(encode_png(picture)),
+        "green": data_uri(encode_png(picture[:, :, 1])),
         "bars": [
             {
                 "label": label,
@@ -90,14 +94,10 @@ def _example(
     }
 
 
-def _shrink(image: NDArray[Any]) -> NDArray[Any]:
+def _shrink(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if max(image.shape[:2]) <= IMAGE_SIDE:
         return image
-    return cv2.resize(image, (IMAGE_SIDE, IMAGE_SIDE), interpolation=cv2.INTER_AREA)
-
-
-def _encode(image: NDArray[Any]) -> bytes:
-    return bytes(cv2.imencode(".png", image)[1])
+    return np.asarray(cv2.resize(image, (IMAGE_SIDE, IMAGE_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _figure(estimate: Mapping[str, Any], digits: int = 3) -> str:

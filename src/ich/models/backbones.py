@@ -15,7 +15,7 @@ import keras
 from keras.src.applications.convnext import ConvNeXt
 from keras.src.applications.efficientnet_v2 import EfficientNetV2
 
-from ich.errors import ConfigError, DataError
+from ich.errors import ConfigError, DataError, one_line
 
 STRIDE = 32
 
@@ -119,7 +119,7 @@ def _published(name: str, shape: tuple[int, int, int], weights: str) -> keras.Mo
         except Exception as error:  # Keras raises a bare Exception when a download fails
             folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
             raise DataError(
-                f"train.weights: the ImageNet weights of {name} could not be had ({_one_line(error)}); put Keras's "
+                f"train.weights: the ImageNet weights of {name} could not be had ({one_line(error)}); put Keras's "
                 f"{file} into {folder}, or set train.weights to the folder that holds it"
             ) from error
     path = Path(weights).expanduser()
@@ -132,9 +132,5 @@ def _published(name: str, shape: tuple[int, int, int], weights: str) -> keras.Mo
         return constructor(include_top=False, weights=str(path), input_shape=shape)
     except (ValueError, OSError, KeyError) as error:
         raise DataError(
-            f"train.weights: {path} does not hold weights of {name} without its top: {_one_line(error)}"
+            f"train.weights: {path} does not hold weights of {name} without its top: {one_line(error)}"
         ) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

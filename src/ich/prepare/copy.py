@@ -59,7 +59,7 @@ def copy(config: Experiment) -> Outcome:
             "sampled": len(image_ids), "mode": config.copy_.mode,
             **{name: results.count(name) for name in ("copied", "there already", "missing")},
         },
-        outputs=[listing],
+        outputs=[listing] if config.copy_.mode == "none" else [listing, target],
         incomplete=bool(missing),
         notes=[f"{len(missing)} DICOM files are missing: {listing}"] if missing else [],
     )  # fmt: skip

@@ -1,6 +1,5 @@
 """Index: read the header of every DICOM file, so that patients can be split before anything is sampled."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import polars as pl
 from ich.chunks import SourceFile, run_in_chunks, source_files
 from ich.config import Experiment
 from ich.dicom.read import read_header
-from ich.errors import DataError, UnreadableSlice
+from ich.errors import DataError, UnreadableSlice, printable
 from ich.labels import IMAGE_ID, read_long_labels
 from ich.prepare.ledger import INDEX_SCHEMA, add_series_order, header_row, status_counts
 from ich.workspace import Outcome, Workspace, write_csv, write_parquet
@@ -57,17 +56,12 @@ def list_dicom(folder: Path) -> list[str]:
     paths = [path for path in folder.iterdir() if path.suffix == ".dcm"]
     if not paths:
         raise DataError(f"DICOM folder {folder} holds no .dcm files; set data.dicom to the folder that does")
-    odd = sorted(shown for path in paths if (shown := _escaped(path)) != str(path))
+    odd = sorted(shown for path in paths if (shown := printable(path)) != str(path))
     if odd:
         raise DataError(
             f"DICOM file {odd[0]}: names must be UTF-8, for the tables to hold them; rename it ({len(odd)} such files)"
         )
     return [path.stem for path in paths]
-
-
-def _escaped(path: Path) -> str:
-    """The path, with backslash escapes for bytes that are not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def index_chunk(files: Sequence[SourceFile]) -> pl.DataFrame:

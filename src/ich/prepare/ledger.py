@@ -42,6 +42,7 @@ _PIXELS = {
     "hu_max": pl.Int32,
     "padding": pl.Float32,  # share of pixels below -1024 HU
     "hu_sha256": pl.String,
+    "png_size": pl.Int64,  # bytes
     "png_sha256": pl.String,
 }
 INDEX_SCHEMA: Mapping[str, Any] = _STATUS | _HEADER

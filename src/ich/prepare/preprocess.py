@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ from ich.png import encode_png
 from ich.prepare.ledger import SLICES_SCHEMA, add_series_order, header_row, status_counts
 from ich.prepare.split import fill_split_folders
 from ich.windows import rgb_from_hu
-from ich.workspace import Outcome, Workspace, write_bytes, write_parquet
+from ich.workspace import Outcome, Workspace, file_sizes, write_bytes, write_parquet
 
 
 def preprocess(config: Experiment) -> Outcome:
     """Write `raw_png/<ImageID>.png` (RGB uint8) for every sampled slice that can be read, and `slices.parquet`.
 
-    Finished chunks are kept: a run that was cut off continues. Where the split is known already, its folders are
-    filled at the end.
+    Finished chunks are kept: a run that was cut off continues. A chunk of which an image is gone or has another size
+    is done again. Where the split is known already, its folders are filled at the end.
 
     Raises:
         DataError: nothing was sampled, or the DICOM folder does not exist.
@@ -34,17 +34,17 @@ def preprocess(config: Experiment) -> Outcome:
     if not workspace.dicom.is_dir():
         raise DataError(f"DICOM folder {workspace.dicom} does not exist; run `ich copy`, or set data.dicom")
     workspace.png.mkdir(parents=True, exist_ok=True)
-    there = {path.name for path in workspace.png.iterdir()}
+    there = file_sizes(workspace.png)
     table = run_in_chunks(
         "preprocess", source_files(image_ids, workspace.dicom),
         functools.partial(preprocess_chunk, png=workspace.png, how=config.preprocess),
         folder=workspace.parts / "preprocess",
         settings=f"{config.preprocess.model_dump_json(exclude={'workers'})} {workspace.png}",
         workers=config.preprocess.workers,
-        intact=lambda part: all(f"{row[0]}.png" in there for row in _with_image(part).select(IMAGE_ID).iter_rows()),
+        intact=lambda part: _images_are_whole(part, there),
     )  # fmt: skip
     write_parquet(workspace.slices, add_series_order(table))
-    _remove_stale(workspace.png, there, table)
+    _remove_stale(workspace.png, set(there), table)
     outcome = _outcome(table, [workspace.slices, workspace.png])
     if workspace.splits.exists():
         outcome.rewritten = fill_split_folders(workspace)
@@ -66,7 +66,8 @@ def _preprocess_one(file: SourceFile, png: Path, how: Preprocess) -> dict[str, A
         return row | {"status": "quarantined", "reason": str(error)}
     content = encode_png(rgb_from_hu(ct.hu, how.windows, how.size, how.aspect))
     write_bytes(png / f"{file.image_id}.png", content)
-    return row | header_row(ct.header) | _pixel_row(ct) | {"png_sha256": hashlib.sha256(content).hexdigest()}
+    written = {"png_size": len(content), "png_sha256": hashlib.sha256(content).hexdigest()}
+    return row | header_row(ct.header) | _pixel_row(ct) | written
 
 
 def _pixel_row(ct: CtSlice) -> dict[str, Any]:
@@ -83,6 +84,12 @@ def _pixel_row(ct: CtSlice) -> dict[str, Any]:
 
 def _with_image(table: pl.DataFrame) -> pl.DataFrame:
     return table.filter(pl.col("status").is_in(["ok", "repaired"]))
+
+
+def _images_are_whole(part: pl.DataFrame, sizes: Mapping[str, int]) -> bool:
+    """Whether the images of a chunk are there, as long as they were written; damage within them is not looked for."""
+    images = _with_image(part).select(IMAGE_ID, "png_size")
+    return all(sizes.get(f"{image_id}.png") == size for image_id, size in images.iter_rows())
 
 
 def _remove_stale(folder: Path, before: set[str], table: pl.DataFrame) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ich.config import Experiment, Split
 from ich.errors import DataError
 from ich.labels import IMAGE_ID, LABELS, counts, read_long_labels, read_table
-from ich.workspace import SPLITS, Outcome, Workspace, read_json, write_csv, write_json
+from ich.workspace import SPLITS, Outcome, Workspace, read_json, read_parquet, write_csv, write_json
 
 
 def split(config: Experiment) -> Outcome:
@@ -138,9 +138,11 @@ def read_assignment(workspace: Workspace) -> pl.DataFrame:
     """ImageID and split of every slice that `splits.json` covers.
 
     Raises:
-        DataError: no split yet, or the patients of a patient split are not known.
+        DataError: no split yet, its file is damaged, or the patients of a patient split are not known.
     """
     content = read_json(workspace.splits)
+    if not _is_a_split(content):
+        raise DataError(f"{workspace.splits} does not hold a split; delete it and run split again")
     units = pl.DataFrame(
         list(content["assignment"].items()), schema={"unit": pl.String, "split": pl.String}, orient="row"
     )
@@ -153,11 +155,14 @@ def patients(workspace: Workspace) -> pl.DataFrame:
     """ImageID and patient of every slice whose header could be read; without PatientID, its study, series or itself.
 
     Raises:
-        DataError: neither `index` nor `preprocess` has run.
+        DataError: neither `index` nor `preprocess` has run, or what it wrote is damaged.
     """
-    for ledger in (workspace.index, workspace.slices):
+    # An index that the config does not ask for is left from an earlier config, and may be of other files.
+    ledgers = [workspace.index] if "index" in workspace.config.steps else []
+    for ledger in [*ledgers, workspace.slices]:
         if ledger.exists():
-            rows = pl.read_parquet(ledger, glob=False).filter(pl.col("status").is_in(["ok", "repaired"]))
+            rows = read_parquet(ledger, [IMAGE_ID, "status", "patient", "study", "series"])
+            rows = rows.filter(pl.col("status").is_in(["ok", "repaired"]))
             return rows.select(IMAGE_ID, patient=pl.coalesce("patient", "study", "series", IMAGE_ID))
     raise DataError("patients are not known yet: run `ich index` or `ich preprocess` first, or set split.unit: slice")
 
@@ -167,7 +172,7 @@ def fill_split_folders(workspace: Workspace) -> list[Path]:
 
     Called by `split` or `preprocess`, whichever comes later. A folder is built under another name and swapped in.
     """
-    ledger = pl.read_parquet(workspace.slices, columns=[IMAGE_ID, "status"], glob=False)
+    ledger = read_parquet(workspace.slices, [IMAGE_ID, "status"])
     usable = ledger.filter(pl.col("status").is_in(["ok", "repaired"])).select(IMAGE_ID)
     table = read_table(workspace.sampled).join(usable, on=IMAGE_ID, how="semi")
     table = table.join(read_assignment(workspace), on=IMAGE_ID, how="inner").sort(IMAGE_ID)
@@ -176,6 +181,14 @@ def fill_split_folders(workspace: Workspace) -> list[Path]:
         _fill(workspace.images(name), rows[IMAGE_ID].to_list(), workspace.png)
         write_csv(workspace.table(name), rows)
     return [path for name in SPLITS for path in (workspace.table(name), workspace.images(name))]
+
+
+def _is_a_split(content: Any) -> bool:
+    """Whether this is what `split` writes, as far as others read it."""
+    if not isinstance(content, dict) or content.get("unit") not in ("patient", "slice"):
+        return False
+    assignment = content.get("assignment")
+    return isinstance(assignment, dict) and all(name in SPLITS for name in assignment.values())
 
 
 def _fill(folder: Path, image_ids: list[str], png: Path) -> None:
