@@ -73,7 +73,8 @@ def steps(config: Experiment) -> list[tuple[str, int, float]]:
         results.append((step.__name__, outcomes[step.__name__].counts.get("slices", 0), seconds))
     slices = outcomes["preprocess"].counts["slices"]
     results = [(name, count or slices, seconds) for name, count, seconds in results]
-    seconds, made = timed(lambda: make_patients(range(8), config))  # the step itself uses all cores
+    # The step itself uses all cores.
+    seconds, made = timed(lambda: make_patients(range(config.phantom.patients), config))
     results[0] = ("phantom", len(made), seconds)
     few = config.model_copy(update={"augment": config.augment.model_copy(update={"target": 50})})
     many = config.model_copy(update={"augment": config.augment.model_copy(update={"target": 250})})

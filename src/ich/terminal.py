@@ -25,19 +25,23 @@ def print_outcome(console: Console, step: str, outcome: Outcome) -> None:
     )
     console.print(f"[bold]{step}[/bold]: {line}")
     if "splits" in outcome.counts:
-        console.print(split_table(outcome.counts["splits"]))
+        console.print(split_table(outcome.counts["splits"], outcome.counts["unit"]))
     for note in outcome.notes:
         console.print(f"  {note}", style="yellow", markup=False)
 
 
-def split_table(splits: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Units, slices, and positives with prevalence of every label, a row a split."""
-    table = Table("split", box=None, padding=(0, 1))
-    for column in ("units", "slices", *LABELS):
-        table.add_column(column, justify="right", overflow="fold")
-    for name, part in splits.items():
-        cells = [f"{part['counts'][label]:,} ({part['prevalence'][label] or 0:.1%})" for label in LABELS]
-        table.add_row(name, f"{part['units']:,}", f"{part['slices']:,}", *cells)
+def split_table(splits: Mapping[str, Mapping[str, Any]], unit: str) -> Table:
+    """Units, slices, and positives with prevalence of every label; a column a split."""
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("split")
+    for name in splits:
+        table.add_column(name, justify="right")
+    table.add_row(f"{unit}s", *(f"{part['units']:,}" for part in splits.values()))
+    if unit != "slice":
+        table.add_row("slices", *(f"{part['slices']:,}" for part in splits.values()))
+    for label in LABELS:
+        cells = (f"{part['counts'][label]:,} ({part['prevalence'][label] or 0:.1%})" for part in splits.values())
+        table.add_row(label, *cells)
     return table
 
 
