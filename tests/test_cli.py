@@ -126,6 +126,7 @@ def test_folders_that_lost_images_are_filled_again(config_file, small_dataset, t
         (lambda: empty("raw_png"), ["preprocess", "augment"]),
         (lambda: empty("data_train"), ["preprocess", "augment"]),
         (lambda: empty("data_val"), ["preprocess", "augment"]),
+        (lambda: next((workspace / "data_train").glob("ID_?????????.png")).unlink(), ["preprocess", "augment"]),
         (lambda: (workspace / "raw_png" / "Thumbs.db").touch(), []),
     ):
         damage()

@@ -11,6 +11,7 @@ from typing import Any
 from ich import __version__
 from ich.config import Experiment, StepName
 from ich.errors import DataError
+from ich.labels import is_augmented
 from ich.workspace import Outcome, Workspace, file_sizes, fingerprint, provenance, read_json, write_json
 
 
@@ -127,7 +128,7 @@ def run_step(name: StepName, config: Experiment) -> Outcome:
         "built_on": _built_on(name, config),
         "counts": outcome.counts, "notes": outcome.notes, "incomplete": outcome.incomplete,
         "outputs": {_name(path, workspace): _digest(path) for path in outcome.outputs},
-        "rewritten": [_name(path, workspace) for path in outcome.rewritten],
+        "rewritten": {_name(path, workspace): _natural_digest(path) for path in outcome.rewritten},
         "config": config.model_dump(mode="json", by_alias=True),
     })  # fmt: skip
     return outcome
@@ -151,7 +152,7 @@ def is_up_to_date(name: StepName, config: Experiment) -> dict[str, Any] | None:
         and content["inputs"] == _inputs(name, workspace)
         and content["built_on"] == _built_on(name, config)
         and all(_digest(workspace.root / path) == digest for path, digest in content["outputs"].items())
-        and all(_is_there(workspace.root / path) for path in content["rewritten"])
+        and all(_natural_digest(workspace.root / path) == digest for path, digest in content["rewritten"].items())
     )
     return content if stands else None
 
@@ -190,20 +191,27 @@ def _name(path: Path, workspace: Workspace) -> str:
 
 
 def _digest(path: Path) -> str | None:
-    """SHA-256 of a file, or of the names and sizes of a folder's images; None for what is not there.
-
-    Sizes tell of images that are gone or cut off, and take 4 s for the competition's 750,000 (measured, local disk).
-    Files of other kinds, such as a file browser's, must not make a training stale.
-    """
+    """SHA-256 of a file, or of the names and sizes of a folder's images; None for what is not there."""
     if path.is_dir():
-        images = [item for item in file_sizes(path).items() if item[0].endswith((".png", ".dcm")) and item[0][0] != "."]
-        return hashlib.sha256(repr(sorted(images)).encode()).hexdigest()
+        return _images_digest(path)
     return fingerprint(path) if path.exists() else None
 
 
-def _is_there(path: Path) -> bool:
-    """A folder that was emptied is as good as gone."""
-    return any(path.iterdir()) if path.is_dir() else path.exists()
+def _natural_digest(path: Path) -> str | None:
+    """What stays the same of a table or folder that augment adds to: of a folder, the images that were there before."""
+    if path.is_dir():
+        return _images_digest(path, augmented=False)
+    return "table" if path.exists() else None
+
+
+def _images_digest(folder: Path, *, augmented: bool = True) -> str:
+    """Sizes tell of images that are gone or were cut off, and take 4 s for the 750,000 of the competition."""
+    images = [
+        (name, size)
+        for name, size in sorted(file_sizes(folder).items())
+        if not name.startswith(".") and name.endswith((".png", ".dcm")) and (augmented or not is_augmented(name[:-4]))
+    ]
+    return hashlib.sha256(repr(images).encode()).hexdigest()
 
 
 def _built_on(name: StepName, config: Experiment) -> dict[str, Any]:

@@ -155,6 +155,10 @@ def test_a_killed_run_leaves_no_table_and_the_next_one_continues(
     phantom(experiment(tmp_path / "cut"))
     assert made == [2]
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    file = max(tmp_path.glob("cut/phantom/stage_2_train/*.dcm"), key=lambda path: path.stat().st_size)
+    file.write_bytes(file.read_bytes()[:-1])
+    phantom(experiment(tmp_path / "cut"))
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
 def test_another_config_replaces_the_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,13 +28,13 @@ from ich.phantom.dicom_writer import Identity, encode_file
 from ich.phantom.patient import Patient, Slice, draw_count, draw_patient, make_slice
 from ich.phantom.scanner import geometry, reshape
 from ich.phantom.skull import AIR
-from ich.workspace import Outcome, Workspace, atomic, write_parquet
+from ich.workspace import Outcome, Workspace, atomic, file_sizes, write_parquet
 
 VERSION = 2  # of the phantoms: raise it when the same seed gives other bytes
 CSV_ORDER = (*SUBTYPES, "any")
 REPEATED_IMAGES = 2
 PATIENTS_AT_ONCE = 4  # one to two seconds of work
-TRUTH_TYPES: dict[str, Any] = {"quirks": pl.List(pl.String), **dict.fromkeys(LABELS, pl.UInt8)}
+TRUTH_TYPES: dict[str, Any] = {"quirks": pl.List(pl.String), "size": pl.Int64, **dict.fromkeys(LABELS, pl.UInt8)}
 
 Row = dict[str, Any]
 
@@ -89,8 +89,9 @@ def _settings(config: Experiment) -> str:
 
 
 def _files_are_there(workspace: Workspace, part: pl.DataFrame) -> bool:
-    made = part.filter(~pl.col("quirks").list.contains("missing"))
-    return all((folder(workspace) / f"{image_id}.dcm").is_file() for image_id in made[IMAGE_ID])
+    there = file_sizes(folder(workspace))
+    made = part.filter(pl.col("size").is_not_null()).select(IMAGE_ID, "size")
+    return all(there.get(f"{image_id}.dcm") == size for image_id, size in made.iter_rows())
 
 
 def _single(config: Experiment) -> dict[int, dict[str, Any]]:
@@ -118,6 +119,7 @@ def _make_slice(config: Experiment, patient: Patient, source: Patient, index: in
     made = make_slice(source, index)
     identity = _identity(config, patient, index)
     shape = _shape(source)
+    size = None
     if patient.oddities.missing != index:
         stored = quirks.encode(
             reshape(made.hu, shape, AIR), reshape(source.outside, shape, True), source.oddities.storage
@@ -126,10 +128,11 @@ def _make_slice(config: Experiment, patient: Patient, source: Patient, index: in
         content = encode_file(stored, identity, odd, config.phantom.headers, patient.oddities.truncated == index)
         with atomic(folder(workspace) / f"{identity.image}.dcm") as temporary:
             temporary.write_bytes(content)
+        size = len(content)
     if config.phantom.masks:
         with atomic(workspace.phantom / "masks" / f"{identity.image}.png") as temporary:
             temporary.write_bytes(cv2.imencode(".png", reshape(made.mask, shape, 0))[1].tobytes())
-    return _row(identity, patient, source, made, index)
+    return _row(identity, patient, source, made, index) | {"size": size}
 
 
 def _shape(patient: Patient) -> tuple[int, int]:
