@@ -59,7 +59,7 @@ def load(path: Path, overrides: dict[str, str] | None = None) -> Experiment:
         raise ConfigError(f"config file {path} does not exist; configs/ holds three to start from") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} cannot be read: {error}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: !!int abc
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: !!int abc; RecursionError: [[[[...
         raise ConfigError(f"config file {path} is not valid YAML: {one_line(error)}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"config file {path} must hold keys and values, such as `workspace: work/demo`")
