@@ -8,7 +8,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -183,20 +183,27 @@ def write_parquet(path: Path, table: "pl.DataFrame") -> None:
         temporary.write_bytes(content.getvalue())
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> "pl.DataFrame":
-    """Read a Parquet table, all of it or some columns.
+def read_parquet(path: Path, columns: "Mapping[str, type[pl.DataType]] | None" = None) -> "pl.DataFrame":
+    """Read a Parquet table, all of it or some columns, given with their types.
 
     Raises:
-        DataError: there is no such file, it is damaged, or it lacks a column.
+        DataError: there is no such file, it is damaged, or it lacks a column or has one of another type.
     """
     import polars as pl
 
     try:
-        return pl.read_parquet(path, columns=columns, glob=False)
+        table = pl.read_parquet(path, columns=list(columns) if columns else None, glob=False)
     except FileNotFoundError as error:
         raise _not_there(path) from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DataError(f"{path} cannot be read ({one_line(error)}); delete it and run its step again") from error
+    for column, wanted in (columns or {}).items():
+        if table.schema[column] != wanted:
+            raise DataError(
+                f"{path} cannot be read (column {column} is {table.schema[column]}, not {wanted}); delete it and run "
+                "its step again"
+            )
+    return table
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -228,7 +235,7 @@ def fingerprint(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
+        raise _not_there(path) from error
 
 
 def file_sizes(folder: Path) -> dict[str, int]:

@@ -233,6 +233,10 @@ def _share_a_patient(workspace: Workspace) -> None:
     ledger.with_columns(pl.col("patient").replace("test0", "train0")).write_parquet(workspace.slices)
 
 
+def _lose_the_split(workspace: Workspace) -> None:
+    workspace.splits.unlink()
+
+
 def _split_anew(workspace: Workspace) -> None:
     workspace.splits.write_text('{"unit": "patient"}')
 
@@ -260,6 +264,7 @@ def _train_with_other_settings(workspace: Workspace) -> None:
         (_lose_the_ledger, "slices.parquet does not exist"),
         (_cut_the_ledger_off, r"slices.parquet cannot be read \(.*\); delete it and run its step again"),
         (_share_a_patient, "1 patients are in more than one split"),
+        (_lose_the_split, "splits.json does not exist; run the step that writes it"),
         (_split_anew, "the model was trained with another splits.json"),
         (_train_with_other_settings, "trained with train.heads.gate_units 7, the config says 512; train again"),
         (_train_another_run, "the saved model is cascade of run other, not cascade of run default"),

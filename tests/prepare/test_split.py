@@ -116,8 +116,9 @@ def test_an_index_of_an_earlier_config_is_not_used(experiment, small_dataset):
         lambda path: path.write_bytes(path.read_bytes()[:-100]),
         lambda path: path.write_bytes(b""),
         lambda path: pl.read_parquet(path).drop("patient").write_parquet(path),
+        lambda path: pl.read_parquet(path).with_columns(patient=pl.lit(7)).write_parquet(path),
     ],
-    ids=["truncated", "empty", "lacks a column"],
+    ids=["truncated", "empty", "lacks a column", "another type"],
 )
 def test_a_damaged_index_is_named(experiment, small_dataset, damage):
     config = experiment()

@@ -16,6 +16,7 @@ from ich.evaluation import baseline, examples, leakage, plots, predictions, repo
 from ich.evaluation.predictions import Scored
 from ich.evaluation.thresholds import Threshold, choose
 from ich.labels import IMAGE_ID, LABELS, is_augmented, read_table
+from ich.prepare.ledger import IDENTITY_SCHEMA
 from ich.progress import progress_bar
 from ich.workspace import (
     SPLITS,
@@ -42,7 +43,7 @@ def evaluate(config: Experiment) -> Outcome:
         DataError: the splits leak, one is empty, an image or the model is missing.
     """
     workspace = Workspace(config)
-    ledger = read_parquet(workspace.slices, [IMAGE_ID, "status", "patient", "study", "series"])
+    ledger = read_parquet(workspace.slices, IDENTITY_SCHEMA)
     tables: dict[str, pl.DataFrame] = {
         split: leakage.with_patients(read_table(workspace.table(split)), ledger, workspace.table(split).name)
         for split in SPLITS

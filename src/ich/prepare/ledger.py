@@ -45,6 +45,8 @@ _PIXELS = {
     "png_size": pl.Int64,  # bytes
     "png_sha256": pl.String,
 }
+# What other steps read of a ledger: which slices can be used, and whose they are.
+IDENTITY_SCHEMA: Mapping[str, Any] = dict.fromkeys((IMAGE_ID, "status", "patient", "study", "series"), pl.String)
 INDEX_SCHEMA: Mapping[str, Any] = _STATUS | _HEADER
 SLICES_SCHEMA: Mapping[str, Any] = _STATUS | _HEADER | _PIXELS
 

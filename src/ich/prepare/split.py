@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ich.config import Experiment, Split
 from ich.errors import DataError
 from ich.labels import IMAGE_ID, LABELS, counts, read_long_labels, read_table
+from ich.prepare.ledger import IDENTITY_SCHEMA
 from ich.workspace import SPLITS, Outcome, Workspace, read_json, read_parquet, write_csv, write_json
 
 
@@ -161,7 +162,7 @@ def patients(workspace: Workspace) -> pl.DataFrame:
     ledgers = [workspace.index] if "index" in workspace.config.steps else []
     for ledger in [*ledgers, workspace.slices]:
         if ledger.exists():
-            rows = read_parquet(ledger, [IMAGE_ID, "status", "patient", "study", "series"])
+            rows = read_parquet(ledger, IDENTITY_SCHEMA)
             rows = rows.filter(pl.col("status").is_in(["ok", "repaired"]))
             return rows.select(IMAGE_ID, patient=pl.coalesce("patient", "study", "series", IMAGE_ID))
     raise DataError("patients are not known yet: run `ich index` or `ich preprocess` first, or set split.unit: slice")
@@ -172,7 +173,7 @@ def fill_split_folders(workspace: Workspace) -> list[Path]:
 
     Called by `split` or `preprocess`, whichever comes later. A folder is built under another name and swapped in.
     """
-    ledger = read_parquet(workspace.slices, [IMAGE_ID, "status"])
+    ledger = read_parquet(workspace.slices, IDENTITY_SCHEMA)
     usable = ledger.filter(pl.col("status").is_in(["ok", "repaired"])).select(IMAGE_ID)
     table = read_table(workspace.sampled).join(usable, on=IMAGE_ID, how="semi")
     table = table.join(read_assignment(workspace), on=IMAGE_ID, how="inner").sort(IMAGE_ID)
