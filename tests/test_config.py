@@ -3,9 +3,8 @@ from pathlib import Path
 import pytest
 
 from ich.config import Copy, Experiment, Preprocess, Train
-from ich.config_file import load, validate
+from ich.config_file import config_keys, in_section, load, validate
 from ich.errors import ConfigError
-from ich.terminal import config_keys
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 MINIMAL = {"workspace": "w", "data": {"labels": "l.csv", "dicom": "d"}}
@@ -21,6 +20,7 @@ def test_every_shipped_config_is_valid(path):
     [
         ({"splt": {}}, "unknown key splt; did you mean split"),
         ({"train": {"bach_size": 3}}, "unknown key train.bach_size; did you mean batch_size"),
+        ({"headers": "clinical"}, r"unknown key headers; did you mean phantom\.headers"),
         ({"train": {"batch_size": "many"}}, "train.batch_size: .*integer.* got 'many'"),
         ({"train": {"phases": [{"name": "a", "epochs": 0, "learning_rate": 1e-3, "trainable": "all"}]}}, "no epoch"),
         ({"split": {"fractions": [0.8, 0.1, 0.2]}}, "sum to 1"),
@@ -51,6 +51,14 @@ def test_overrides_are_read_as_yaml(tmp_path):
     path.write_text("workspace: w\ndata: {labels: l.csv, dicom: d}\n")
     config = load(path, {"split.unit": "slice", "train.gate.threshold": "0.5", "split.fractions": "[0.6, 0.2, 0.2]"})
     assert (config.split.unit, config.train.gate.threshold, config.split.fractions) == ("slice", 0.5, (0.6, 0.2, 0.2))
+
+
+def test_a_steps_own_keys_need_no_section():
+    given = {"headers": "clinical", "name": "a", "data.labels": "l.csv", "phantom.rows": "256"}
+    assert in_section("phantom", given) == {"phantom.headers": "clinical"} | dict(list(given.items())[1:])
+    assert in_section("copy", {"mode": "link"}) == {"copy.mode": "link"}
+    assert in_section("train", {"gate.threshold": "0.5"}) == {"train.gate.threshold": "0.5"}
+    assert in_section("index", {"headers": "clinical"}) == {"headers": "clinical"}
 
 
 def test_demo_backbones_need_no_weights_where_none_is_built():

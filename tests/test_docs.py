@@ -13,7 +13,7 @@ from cyclopts.exceptions import MissingArgumentError
 
 import ich
 from ich.cli import app, parse_overrides
-from ich.config_file import load, validate
+from ich.config_file import in_section, load, validate
 
 ROOT = Path(__file__).parents[1]
 RSNA, REFERENCE = (ROOT / "configs" / name for name in ("rsna.yaml", "reference.yaml"))
@@ -60,7 +60,7 @@ def check_command(line):
     _, bound, *_ = app.parse_args(tokens[:end], exit_on_error=False, print_error=False)
     overrides = parse_overrides(bound.arguments.get("overrides", ()))
     if config := bound.arguments.get("config"):
-        load(ROOT / config, overrides)
+        load(ROOT / config, in_section(tokens[0], overrides))
     else:
         assert not overrides
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ich import __version__
 from ich.config import Experiment, StepName
-from ich.config_file import load
+from ich.config_file import in_section, load
 from ich.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -62,7 +62,7 @@ def _add_step(name: StepName) -> None:
     """Every step is a command of the same form."""
 
     def command(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
-        outcome = run_step(name, _load(config, overrides))
+        outcome = run_step(name, load(config, in_section(name, parse_overrides(overrides))))
         print_outcome(messages, name, outcome)
         if json:
             _print_json(outcome.counts)

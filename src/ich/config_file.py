@@ -1,6 +1,7 @@
 """Read a config file, replace keys from the command line, and say what is wrong with it in one line."""
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,16 @@ def validate(tree: dict[str, Any], source: str) -> Experiment:
         raise ConfigError(f"{source}: " + "; ".join(_describe(item) for item in error.errors())) from error
 
 
+def in_section(name: str, overrides: dict[str, str]) -> dict[str, str]:
+    """Complete the keys of a step's own section: of `ich phantom --headers clinical`, to `phantom.headers`.
+
+    A key that stands at the top of the config, such as `name`, means that one.
+    """
+    section = _section(Experiment, name)
+    own = set(_keys(section) if section else ()) - set(_keys(Experiment))
+    return {f"{name}.{key}" if key.partition(".")[0] in own else key: text for key, text in overrides.items()}
+
+
 def _set(tree: dict[str, Any], key: str, text: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
@@ -98,6 +109,7 @@ def _describe(item: Any) -> str:
     key = ".".join(location) or "config"
     if item["type"] == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], _keys_beside(location), n=1)
+        near = near or [known for known, _, _ in config_keys() if known.endswith(f".{location[-1]}")]
         return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else "; remove it")
     if item["type"] == "missing":
         return f"{key} is missing; add it"
@@ -106,11 +118,30 @@ def _describe(item: Any) -> str:
     return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
 
 
+def config_keys(model: type[BaseModel] = Experiment, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """(dotted key, default, meaning) of every value in the config, in the order of the schema."""
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from config_keys(field.annotation, f"{key}.")
+        else:
+            default = "(required)" if field.is_required() else str(field.default)
+            yield key, default, field.description or ""
+
+
 def _keys_beside(location: list[str]) -> list[str]:
-    model: Any = Experiment
+    model: type[BaseModel] | None = Experiment
     for part in location[:-1]:
-        field = model.model_fields.get("copy_" if part == "copy" else part)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
-            return []
-        model = field.annotation
+        model = _section(model, part) if model else None
+    return _keys(model) if model else []
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _section(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The schema under a key; None for a value, or for no key of that name."""
+    fields = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+    found = fields.get(key)
+    return found if isinstance(found, type) and issubclass(found, BaseModel) else None

@@ -1,15 +1,14 @@
 """What commands print for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ich.config import Experiment
+from ich.config_file import config_keys
 from ich.labels import LABELS
 from ich.workspace import Outcome
 
@@ -78,14 +77,3 @@ def print_config_keys(console: Console) -> None:
     for key, default, meaning in config_keys():
         table.add_row(key, default, meaning)
     console.print(table)
-
-
-def config_keys(model: type[BaseModel] = Experiment, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """(dotted key, default, meaning) of every value in the config, in the order of the schema."""
-    for name, field in model.model_fields.items():
-        key = prefix + (field.alias or name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from config_keys(field.annotation, f"{key}.")
-        else:
-            default = "(required)" if field.is_required() else str(field.default)
-            yield key, default, field.description or ""
