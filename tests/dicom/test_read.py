@@ -15,7 +15,7 @@ def test_hu_and_header(dicom_slice):
     ct = read_slice(dicom_slice("ID_0a", AIR_AND_BRAIN.astype(np.int16)))
     np.testing.assert_array_equal(ct.hu, AIR_AND_BRAIN - 1024)
     assert ct.header.patient == "ID_00000001"
-    assert ct.header.position_mm == 0
+    assert (ct.header.position, ct.header.normal) == ((-125, -125, 0), (0, 0, 1))
     assert ct.header.pixel_spacing == (0.488, 0.488)
     assert ct.header.signed
 
@@ -35,13 +35,13 @@ def test_two_valued_and_textual_numbers(dicom_slice):
     assert read_slice(path).hu.max() == 40
 
 
-def test_tilted_position_is_along_the_normal(dicom_slice):
+def test_the_normal_of_a_tilted_slice(dicom_slice):
     angle = np.radians(18.5)
     path = dicom_slice(
         "ID_0a", AIR_AND_BRAIN.astype(np.int16), ImagePositionPatient=[0, 0, 10],
         ImageOrientationPatient=[1, 0, 0, 0, np.round(np.cos(angle), 8), np.round(-np.sin(angle), 8)],
     )  # fmt: skip
-    assert read_header(path).position_mm == pytest.approx(10 * np.cos(angle), abs=1e-6)
+    assert read_header(path).normal == pytest.approx((0, np.sin(angle), np.cos(angle)), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,23 @@
 import numpy as np
 import pytest
 
-from ich.dicom.read import read_header
-from ich.dicom.series import order_positions, order_series
+from ich.dicom.read import SlicePlane, read_header
+from ich.dicom.series import order_series
+
+
+def axial(place):
+    return SlicePlane(None if place is None else (0.0, 0.0, place), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
 
 
 def test_order_spacing_ties_and_uneven_steps():
-    order = order_positions(np.array([10.0, 0.0, 5.0, 5.0, 22.0, np.nan]))
+    order = order_series([axial(place) for place in (10.0, 0.0, 5.0 + 1e-13, 5.0, 22.0, None)])
     assert order.order == (1, 2, 3, 0, 4, 5)  # the tie keeps the order given, the unknown position comes last
-    assert order.slice_spacing_mm == 5
+    assert order.slice_spacing_mm == pytest.approx(5)
     assert (order.ties, order.uneven_steps) == (1, 1)
 
 
 def test_series_without_positions():
-    order = order_positions(np.array([np.nan, np.nan]))
+    order = order_series([SlicePlane((0.0, 0.0, 5.0), None), SlicePlane((0.0, 0.0, 0.0), None)])
     assert order.order == (0, 1)
     assert np.isnan(order.slice_spacing_mm)
 

@@ -24,13 +24,34 @@ _LARGEST_SIDE = 4096  # pixels; head CT has 512, rarely 768 or 1024: more is a l
 
 
 @dataclass(frozen=True)
-class SliceHeader:
+class SlicePlane:
+    """Where a slice lies in the patient; absent or unusable values are None.
+
+    Attributes:
+        position: ImagePositionPatient, mm (PS3.3 C.7.6.2.1.1).
+        orientation: ImageOrientationPatient, direction cosines of a row and of a column.
+    """
+
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+
+    @functools.cached_property
+    def normal(self) -> tuple[float, float, float] | None:
+        """Unit normal of the plane; None where the orientation is absent or degenerate."""
+        if self.orientation is None:
+            return None
+        a, b, c, d, e, f = self.orientation
+        normal = (b * f - c * e, c * d - a * f, a * e - b * d)
+        length = math.hypot(*normal)
+        return tuple(part / length for part in normal) if 0.5 < length < 1.5 else None  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class SliceHeader(SlicePlane):
     """What a slice's header says, in DICOM's words and units; absent or unusable values are None.
 
     Attributes:
         patient, study, series, instance: PatientID, StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID.
-        position: ImagePositionPatient, mm (PS3.3 C.7.6.2.1.1).
-        orientation: ImageOrientationPatient, direction cosines of a row and of a column.
         pixel_spacing: mm between rows, mm between columns.
     """
 
@@ -39,8 +60,6 @@ class SliceHeader:
     study: str | None
     series: str | None
     instance: str | None
-    position: tuple[float, ...] | None
-    orientation: tuple[float, ...] | None
     pixel_spacing: tuple[float, ...] | None
     rows: int | None
     columns: int | None
@@ -52,23 +71,6 @@ class SliceHeader:
     intercept: float | None
     transfer_syntax: str | None
     manufacturer: str | None
-
-    @functools.cached_property
-    def normal(self) -> NDArray[np.float64] | None:
-        """Unit normal of the slice plane; None where the orientation is absent or degenerate."""
-        if self.orientation is None:
-            return None
-        row, column = np.reshape(self.orientation, (2, 3))
-        normal = np.cross(row, column)
-        length = float(np.linalg.norm(normal))
-        return normal / length if 0.5 < length < 1.5 else None
-
-    @property
-    def position_mm(self) -> float | None:
-        """Position along the slice normal, mm: what a series is ordered by."""
-        if self.position is None or self.normal is None:
-            return None
-        return float(np.dot(self.position, self.normal))
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ich.dicom.read import SliceHeader
+from ich.dicom.read import SlicePlane
 
-_SAME_PLACE_MM = 0.01
+Vector = tuple[float, float, float]
+
+_SAME_PLACE_DIGITS = 2  # positions that are the same to 0.01 mm are one place
 _UNEVEN_SHARE = 0.1  # steps that differ from the median by more than this share are uneven
 _SAME_ORIENTATION_DEGREES = 5.0  # normals of one acquisition differ by rounding only, a localizer's by a right angle
 _TOLD_DEGREES = 1.0  # smaller tilts are not worth a line
@@ -60,60 +61,61 @@ class SeriesOrder:
         return [line for is_so, line in lines if is_so]
 
 
-def order_series(headers: Sequence[SliceHeader]) -> SeriesOrder:
+def order_series(planes: Sequence[SlicePlane]) -> SeriesOrder:
     """Order slices by ImagePositionPatient projected on the normal of ImageOrientationPatient.
 
     SliceThickness, InstanceNumber and SliceLocation are not used: RSNA files lack them, and tilted series contradict
     them. The normal is the commonest one, so that positions of one series share one axis, and a localizer that comes
     first does not decide.
+
+    Args:
+        planes: of the slices, e.g. their headers; of those at one place, the one given first comes first.
     """
-    normal = _commonest([header.normal for header in headers if header.normal is not None])
-    positions = np.array([_project(header, normal) for header in headers], float)
-    other = sum(not _is_parallel(header.normal, normal) for header in headers)
-    return order_positions(positions, tilt_degrees(normal), other)
-
-
-def order_positions(positions: NDArray[np.float64], tilt: float = math.nan, other_orientation: int = 0) -> SeriesOrder:
-    """Order slices by their positions along the normal: (n,) mm, NaN where unknown."""
-    order = np.argsort(positions, kind="stable")  # NaN sorts last
+    normal = _commonest([plane.normal for plane in planes if plane.normal is not None])
+    positions = np.array([_project(plane, normal) for plane in planes], float)
+    places = positions.round(_SAME_PLACE_DIGITS)  # so that slices at one place tie, whatever the last bit
+    order = np.argsort(places, kind="stable")  # NaN sorts last
     ordered = positions[order]
-    steps = np.diff(ordered[np.isfinite(ordered)])
-    real_steps = steps[steps > _SAME_PLACE_MM]
+    located = order[np.isfinite(ordered)]
+    apart = np.diff(places[located]) > 0
+    real_steps = np.diff(positions[located])[apart]
     spacing = float(np.median(real_steps)) if real_steps.size else math.nan
     return SeriesOrder(
         order=tuple(int(index) for index in order),
         positions_mm=tuple(float(position) for position in ordered),
         slice_spacing_mm=spacing,
-        ties=int(np.sum(steps <= _SAME_PLACE_MM)),
+        ties=int(np.sum(~apart)),
         uneven_steps=int(np.sum(np.abs(real_steps - spacing) > _UNEVEN_SHARE * spacing)),
-        tilt_degrees=tilt,
-        other_orientation=other_orientation,
+        tilt_degrees=tilt_degrees(normal),
+        other_orientation=sum(not _is_parallel(plane.normal, normal) for plane in planes),
     )
 
 
-def _commonest(normals: Sequence[NDArray[np.float64]]) -> NDArray[np.float64] | None:
+def tilt_degrees(normal: Vector | None) -> float:
+    """Angle of a slice normal to the patient's long axis, (0, 0, +-1), where there is no tilt; NaN without a normal."""
+    return math.nan if normal is None else math.degrees(math.acos(min(1.0, abs(normal[2]))))
+
+
+def _commonest(normals: Sequence[Vector]) -> Vector | None:
     """The first of the normals that occur most often, to three decimals; None without any."""
     if not normals:
         return None
-    rounded = [tuple(normal.round(3)) for normal in normals]
+    rounded = [tuple(round(part, 3) for part in normal) for normal in normals]
     return normals[rounded.index(Counter(rounded).most_common(1)[0][0])]  # of equals, the one met first
 
 
-def _is_parallel(normal: NDArray[np.float64] | None, to: NDArray[np.float64] | None) -> bool:
+def _is_parallel(normal: Vector | None, to: Vector | None) -> bool:
     """Whether two planes are parallel, whichever side is up; one that is not known passes for it."""
     if normal is None or to is None:
         return True
-    return abs(float(np.dot(normal, to))) > math.cos(math.radians(_SAME_ORIENTATION_DEGREES))
+    return abs(_dot(normal, to)) > math.cos(math.radians(_SAME_ORIENTATION_DEGREES))
 
 
-def _project(header: SliceHeader, normal: NDArray[np.float64] | None) -> float:
-    if header.position is None or normal is None or not _is_parallel(header.normal, normal):
+def _project(plane: SlicePlane, normal: Vector | None) -> float:
+    if plane.position is None or normal is None or not _is_parallel(plane.normal, normal):
         return math.nan
-    return float(np.dot(header.position, normal))
+    return _dot(plane.position, normal)
 
 
-def tilt_degrees(normal: NDArray[np.float64] | None) -> float:
-    """Angle of a slice normal to the patient's long axis, (0, 0, +-1), where there is no tilt; NaN without a normal."""
-    if normal is None:
-        return math.nan
-    return float(np.degrees(np.arccos(np.clip(abs(normal[2]), 0, 1))))
+def _dot(a: Sequence[float], b: Sequence[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))

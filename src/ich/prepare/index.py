@@ -31,7 +31,7 @@ def index(config: Experiment) -> Outcome:
     image_ids = sorted(on_disk | labelled)
     table = run_in_chunks(
         "index", source_files(image_ids, workspace.dicom_source), index_chunk,
-        folder=workspace.parts / "index", settings="", workers=config.preprocess.workers,
+        folder=workspace.parts / "index", settings=repr(INDEX_SCHEMA), workers=config.preprocess.workers,
     )  # fmt: skip
     write_parquet(workspace.index, add_series_order(table))
 

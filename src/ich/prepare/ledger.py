@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from ich.dicom.read import SliceHeader
-from ich.dicom.series import order_positions, tilt_degrees
+from ich.dicom.read import SliceHeader, SlicePlane
+from ich.dicom.series import order_series, tilt_degrees
 from ich.labels import IMAGE_ID
 
 Status = Literal["ok", "repaired", "quarantined", "missing"]
@@ -20,7 +20,8 @@ _HEADER = {
     "study": pl.String,
     "series": pl.String,
     "instance": pl.String,
-    "position_mm": pl.Float64,
+    "position": pl.List(pl.Float64),
+    "orientation": pl.List(pl.Float64),
     "tilt_degrees": pl.Float64,
     "row_spacing_mm": pl.Float64,
     "column_spacing_mm": pl.Float64,
@@ -57,7 +58,6 @@ def header_row(header: SliceHeader) -> dict[str, Any]:
     spacing = header.pixel_spacing or (None, None)
     tilt = tilt_degrees(header.normal)
     return row | {
-        "position_mm": header.position_mm,
         "tilt_degrees": None if np.isnan(tilt) else tilt,
         "row_spacing_mm": spacing[0],
         "column_spacing_mm": spacing[1],
@@ -65,22 +65,28 @@ def header_row(header: SliceHeader) -> dict[str, Any]:
 
 
 def add_series_order(table: pl.DataFrame) -> pl.DataFrame:
-    """Add `slice_index` (0 is the lowest position of its series) and the series' `slice_spacing_mm`.
+    """Add what a slice is in its series, as `ich.dicom.series.order_series` finds it.
 
-    Rows of one series must stand together in a fixed order (sorted by ImageID): ties are broken by it. Rows without
-    a series or a position get nulls.
+    `slice_index` (0 is the lowest position), `position_mm` along the series' normal and the series' `slice_spacing_mm`.
+    Rows of one series must stand in a fixed order (sorted by ImageID): ties are broken by it. Rows without a series get
+    nulls; so do the index and position of slices without a place along its normal, such as localizers.
     """
-    numbered = table.with_row_index("_row")
-    index = np.full(len(table), -1, np.int32)
-    spacing = np.full(len(table), np.nan)
-    located = numbered.filter(pl.col("series").is_not_null() & pl.col("position_mm").is_not_null())
+    index: list[int | None] = [None] * len(table)
+    position, spacing = np.full(len(table), np.nan), np.full(len(table), np.nan)
+    located = table.with_row_index("_row").filter(pl.col("series").is_not_null())
     for group in located.partition_by("series", maintain_order=True):
-        rows = group["_row"].to_numpy()
-        order = order_positions(group["position_mm"].to_numpy())
-        index[rows[list(order.order)]] = np.arange(len(rows))
+        rows = group["_row"].to_list()
+        planes = [SlicePlane(*place) for place in group.select("position", "orientation").iter_rows()]
+        order = order_series(planes)
+        for place, (number, along) in enumerate(zip(order.order, order.positions_mm, strict=True)):
+            row = rows[number]
+            position[row] = along
+            index[row] = None if np.isnan(along) else place
         spacing[rows] = order.slice_spacing_mm
     return table.with_columns(
-        pl.Series("slice_index", index).replace(-1, None), pl.Series("slice_spacing_mm", spacing).fill_nan(None)
+        pl.Series("slice_index", index, pl.Int32),
+        pl.Series("position_mm", position).fill_nan(None),
+        pl.Series("slice_spacing_mm", spacing).fill_nan(None),
     )
 
 

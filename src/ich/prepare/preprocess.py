@@ -39,7 +39,7 @@ def preprocess(config: Experiment) -> Outcome:
         "preprocess", source_files(image_ids, workspace.dicom),
         functools.partial(preprocess_chunk, png=workspace.png, how=config.preprocess),
         folder=workspace.parts / "preprocess",
-        settings=f"{config.preprocess.model_dump_json(exclude={'workers'})} {workspace.png}",
+        settings=f"{config.preprocess.model_dump_json(exclude={'workers'})} {workspace.png} {SLICES_SCHEMA}",
         workers=config.preprocess.workers,
         intact=lambda part: _images_are_whole(part, there),
     )  # fmt: skip

@@ -1,0 +1,34 @@
+import polars as pl
+
+from ich.dicom.read import SlicePlane
+from ich.dicom.series import order_series
+from ich.prepare.ledger import add_series_order, status_counts
+
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+FACE_DOWN = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+
+
+def ledger(rows):
+    schema = {"series": pl.String, "position": pl.List(pl.Float64), "orientation": pl.List(pl.Float64)}
+    return pl.DataFrame(rows, schema, orient="row")
+
+
+def test_the_ledger_orders_a_series_as_order_series_does():
+    planes = [
+        (("A"), (0.0, 0.0, 10.0), AXIAL), ("A", (7.0, -100.0, 90.0), SAGITTAL), ("B", (0.0, 0.0, 3.0), AXIAL),
+        ("A", (0.0, 0.0, 5.0), FACE_DOWN), ("A", (0.0, 0.0, 0.0), AXIAL), (None, (0.0, 0.0, 0.0), AXIAL),
+        ("A", None, None),
+    ]  # fmt: skip
+    table = add_series_order(ledger(planes))
+    assert table["slice_index"].to_list() == [2, None, 0, 1, 0, None, None]
+    assert table["position_mm"].to_list() == [10, None, 3, 5, 0, None, None]
+    assert table["slice_spacing_mm"].to_list() == [5, 5, None, 5, 5, None, 5]
+    members = [number for number, row in enumerate(planes) if row[0] == "A"]
+    order = order_series([SlicePlane(*planes[number][1:]) for number in members])
+    assert [members[number] for number in order.order[:3]] == [4, 3, 0]
+
+
+def test_every_status_is_counted():
+    table = pl.DataFrame({"status": ["ok", "missing", "ok"]})
+    assert status_counts(table) == {"ok": 2, "repaired": 0, "quarantined": 0, "missing": 1}
