@@ -6,10 +6,10 @@ import json
 import keras
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 
 from ich.card import read_card
-from ich.config import Train
+from ich.config import Gate, Train
 from ich.config_file import validate
 from ich.data import read_manifest
 from ich.detector import load_detector
@@ -17,8 +17,9 @@ from ich.errors import DataError, IchError
 from ich.labels import LABELS, SUBTYPES
 from ich.models.build import build
 from ich.models.initialize import numpy_initializers
+from ich.png import read_png
 from ich.training import fit
-from ich.training.callbacks import History
+from ich.training.callbacks import History, scores
 from ich.training.finished import FinishedStages
 from ich.training.fit import fit_stage, train
 from ich.training.gating import conditional_prevalence
@@ -171,6 +172,7 @@ def test_a_flat_model_has_no_gate(flat):
 def test_the_same_seed_gives_the_same_weights_and_a_new_history(flat):
     final = Workspace(flat).models / "convnext_final.keras"
     before = load(final).get_weights()
+    final.unlink()
     train(flat)
     assert all(np.array_equal(a, b) for a, b in zip(before, load(final).get_weights(), strict=True))
     assert len(history_of(flat)) == 4
@@ -294,9 +296,88 @@ def test_a_training_that_was_cut_off_continues_with_its_stage_to_the_same_weight
     rows, expected = ([[row[c] for c in columns] for row in history_of(config)] for config in (cut, whole))
     assert rows == expected
 
-    trained.clear()  # a finished training that is asked for again is trained again
+    trained.clear()  # a finished training that is asked for again is there already, as long as nothing of it is lost
+    train(cut)
+    assert trained == []
+    (Workspace(cut).models / "stage1_best.keras").unlink()
     train(cut)
     assert trained == ["gate", "subtypes", "end-to-end"]
+
+
+def test_another_rule_for_the_gate_trains_nothing_again(cascade, monkeypatch):
+    config, _ = cascade
+    before, rows = read_card(Workspace(config).final_model), history_of(config)
+    rule = config.train.model_copy(update={"gate": Gate(threshold=0.25)})
+    monkeypatch.setattr(fit, "fit_stage", pytest.fail)
+    train(config.model_copy(update={"train": rule}))
+    card = read_card(Workspace(config).final_model)
+    assert (card.gate.threshold, card.file_sha256, card.training) == (0.25, before.file_sha256, before.training)
+    assert history_of(config) == rows
+    events = Workspace(config).run / "tensorboard"
+    assert {path.name for path in events.iterdir()} == {"gate", "subtypes", "end-to-end"}
+
+
+def test_a_validation_loss_that_stands_still_lowers_the_rate_and_ends_the_phase(tiny_backbones, tmp_path, monkeypatch):
+    write_squares(tmp_path, train=40, val=20)
+    config = experiment(
+        tmp_path, model="efficientnet", phases=[ALL | {"epochs": 9}], early_stopping={"patience": 4},
+        plateau={"factor": 0.5, "patience": 2, "min_learning_rate": 2e-3},
+    )  # fmt: skip
+    monkeypatch.setattr(fit.Validation, "measure", lambda _: {"loss": 0.5, **scores(np.eye(6, dtype=int), np.eye(6))})
+    train(config)
+    rates = [float(row["learning_rate"]) for row in history_of(config)]
+    assert rates == pytest.approx([5e-3, 5e-3, 5e-3, 2.5e-3, 2.5e-3])  # the best is the first, four more find none
+
+
+def test_the_validation_loss_is_the_mean_of_the_labels_log_losses(flat):
+    workspace = Workspace(flat)
+    val = read_manifest(workspace.table("val"), workspace.images("val"))
+    images = np.stack([read_png(path) for path in val.paths])
+    probabilities = load(workspace.final_model).predict(images, verbose=0)
+    losses = [log_loss(truth, p, labels=[0, 1]) for truth, p in zip(val.labels.T, probabilities.T, strict=True)]
+    assert min(float(row["val_loss"]) for row in history_of(flat)) == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_every_phase_goes_on_with_the_seed_and_the_epoch(tiny_backbones, tmp_path, monkeypatch):
+    write_squares(tmp_path, train=40, val=20)
+    config = experiment(tmp_path, model="convnext", phases=[ALL | {"epochs": 2}, ALL | {"epochs": 1}], accumulation=2)
+    asked, batches = [], fit.training_batches
+    compiled, learners = fit.compiled_learner, []
+    monkeypatch.setattr(fit, "training_batches", lambda *a: asked.append(a[-2:]) or batches(*a))
+    monkeypatch.setattr(fit, "compiled_learner", lambda *a: learners.append(compiled(*a)) or learners[-1])
+    train(config)
+    assert asked == [(config.seed, 0), (config.seed, 2)]
+    assert [learner.optimizer.gradient_accumulation_steps for learner in learners] == [2, 2]
+
+
+def test_end_to_end_keeps_its_start_where_training_makes_it_worse(tiny_backbones, tmp_path):
+    write_squares(tmp_path, train=40, val=20)
+    config = experiment(
+        tmp_path, phases=[ALL | {"epochs": 1}], end_to_end={"epochs": 1, "learning_rate": 1.0}, stage2_start="gate"
+    )
+    train(config)
+    models = Workspace(config).models
+    final = load(models / "cascade_final.keras")
+    for name, trunk in (("stage1_best", "gate_efficientnet"), ("stage2_best", "efficientnet")):
+        kept, ended = (network.get_layer(trunk).get_weights() for network in (load(models / f"{name}.keras"), final))
+        assert all(np.array_equal(a, b) for a, b in zip(kept, ended, strict=True))
+
+
+@pytest.mark.parametrize("start", ["weights", "gate"])
+def test_stage_2_starts_from_the_gates_trunk_if_asked_to(tiny_backbones, tmp_path, monkeypatch, start):
+    write_squares(tmp_path, train=40, val=20)
+    config = experiment(tmp_path, phases=[ALL | {"epochs": 1}], stage2_start=start)
+    same = {}
+
+    def look(run, stage):
+        trunks = (run.networks.gate.get_layer("gate_efficientnet"), run.networks.subtypes.get_layer("efficientnet"))
+        gate, subtypes = (trunk.get_weights() for trunk in trunks)
+        same[stage.name] = all(np.array_equal(a, b) for a, b in zip(gate, subtypes, strict=True))
+        return fit_stage(run, stage)
+
+    monkeypatch.setattr(fit, "fit_stage", look)
+    train(config)
+    assert same == {"gate": False, "subtypes": start == "gate"}
 
 
 def test_stages_of_another_training_are_not_continued(tiny_backbones, tmp_path):

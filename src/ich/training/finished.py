@@ -20,12 +20,13 @@ class FinishedStages:
     checkpoint is the file that it left.
 
     Attributes:
+        key: of the training: hash of all that its weights depend on.
         results: stage -> what `ich.training.fit.fit_stage` returned, in the order of the stages.
     """
 
     def __init__(self, workspace: Workspace, precision: str) -> None:
         self.path, self._models = workspace.run / "finished_stages.json", workspace.models
-        self._key = _training_key(workspace, precision)
+        self.key = _training_key(workspace, precision)
         self._stages: dict[str, dict[str, Any]] = {}
         if self.path.is_file():
             self._stages = self._believed()
@@ -52,7 +53,7 @@ class FinishedStages:
             "sha256": fingerprint(self._models / checkpoint),
             "random_states": [np.asarray(state).tolist() for state in _random_states(model)],
         }
-        write_json(self.path, {"training": self._key, "stages": self._stages})
+        write_json(self.path, {"training": self.key, "stages": self._stages})
 
     def restore(self, stage: Stage, network: keras.Model, model: keras.Model) -> None:
         """Bring the stage's network, and the random numbers of the whole model, to where the stage left them."""
@@ -73,7 +74,7 @@ class FinishedStages:
         except DataError:
             return {}
         stages: dict[str, dict[str, Any]] = {}
-        if not isinstance(content, dict) or content.get("training") != self._key:
+        if not isinstance(content, dict) or content.get("training") != self.key:
             return stages
         for name, entry in content["stages"].items():
             checkpoint = self._models / entry["checkpoint"]
@@ -84,9 +85,10 @@ class FinishedStages:
 
 
 def _training_key(workspace: Workspace, precision: str) -> str:
-    """Hash of all that the weights depend on: settings, tables, and the ledger with the hashes of the pixels."""
+    """Hash of settings, tables, and the ledger with the hashes of the pixels."""
     config = workspace.config.model_dump(mode="json", by_alias=True)
     settings = {name: config[name] for name in ("seed", "train", "preprocess", "augment", "names")}
+    del settings["train"]["gate"]  # chosen when the weights are there
     files = [workspace.splits, workspace.slices, *(workspace.table(split) for split in ("train", "val"))]
     content = [__version__, keras.backend.backend(), precision, settings, [fingerprint(f) for f in files if f.exists()]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

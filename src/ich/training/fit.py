@@ -1,7 +1,7 @@
 """Step 6: train the networks of `train.model`, stage by stage and phase by phase, and save them with their card."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from ich.card import Card, Gate, write_card
+from ich.card import Card, Gate, read_card, write_card
 from ich.config import Experiment, Phase, Train
 from ich.data import Manifest, read_manifest
-from ich.errors import IchError
+from ich.errors import DataError, IchError
 from ich.labels import LABELS, Label
 from ich.models.build import Networks, build, set_trainable, start_stage2_from_gate
 from ich.precision import resolve_precision
@@ -49,8 +49,8 @@ def train(config: Experiment) -> Outcome:
 
     Writes models/stage1_best.keras, stage2_best.keras, cascade_final.keras and its card (flat models: <model>_best and
     <model>_final), and runs/<name>/ with config.json, history.csv and TensorBoard events. A training that was cut off
-    continues with the stage it was in, if settings and data are the same. The final model of an earlier training stays
-    until this one's is saved.
+    continues with the stage it was in, if settings and data are the same; of one that was finished, only the gate's
+    threshold is chosen again. The final model of an earlier training stays until this one's is saved.
 
     Raises:
         ConfigError: a network cannot be built as named.
@@ -61,22 +61,39 @@ def train(config: Experiment) -> Outcome:
     slices = {split: read_manifest(workspace.table(split), workspace.images(split)) for split in ("train", "val")}
     prevalence = conditional_prevalence(read_json(workspace.splits))
     precision = resolve_precision(config.train.precision)
-    final = workspace.final_model
+    final, console = workspace.final_model, Console(stderr=True)
     with dtype_policy(precision):
         networks = build(config.train, config.preprocess.size, config.seed)
-        finished, console = FinishedStages(workspace, precision), Console(stderr=True)
-        start_run(workspace, finished)
-        history = History(workspace.run / "history.csv", finished.results)
-        run = Run(config, networks, **slices, history=history, console=console)
-        trained = fit_stages(run, finished)
+        finished = FinishedStages(workspace, precision)
+        trained = finished_training(workspace, finished.key)
+        kept = trained or finished.results
+        start_run(workspace, kept)
+        run = Run(config, networks, **slices, history=History(workspace.run / "history.csv", kept), console=console)
+        if trained:
+            networks.final.load_weights(final)
+            console.print(f"{final} is of this very training: only the gate is chosen anew (delete it to train again)")
+        else:
+            trained = fit_stages(run, finished)
         gate = _gate(run)
     forget_results(workspace)
-    save_model(networks.final, final, config.train.save_h5)
-    training = {"precision": precision, "stages": trained, "splits_sha256": fingerprint(workspace.splits)}
+    if kept is not trained:
+        save_model(networks.final, final, config.train.save_h5)
+    training = {"key": finished.key, "precision": precision, "stages": trained}
     card = write_card(final, _card(config, final, gate, prevalence, training))
     finished.forget()
     notes = [note for stage in trained.values() for note in stage["notes"]]
-    return Outcome(_counts(run, trained, gate), [final, card, history.path, *_checkpoints(workspace)], notes=notes)
+    return Outcome(_counts(run, trained, gate), [final, card, run.history.path, *_checkpoints(workspace)], notes=notes)
+
+
+def finished_training(workspace: Workspace, key: str) -> dict[str, dict[str, Any]] | None:
+    """What the final model's card says of its stages, if it is of the training with this key and nothing is lost."""
+    if not all(path.is_file() for path in (*_checkpoints(workspace), workspace.run / "history.csv")):
+        return None
+    try:
+        training = read_card(workspace.final_model).training
+    except DataError:  # no model, or not the card's
+        return None
+    return training["stages"] if training.get("key") == key else None
 
 
 def fit_stages(run: Run, finished: FinishedStages) -> dict[str, dict[str, Any]]:
@@ -200,11 +217,16 @@ def compiled_learner(
     return learner
 
 
-def start_run(workspace: Workspace, finished: FinishedStages) -> None:
-    """Lay out runs/<name>/: TensorBoard events of finished stages are kept, those of any other are removed."""
+def start_run(workspace: Workspace, finished: Collection[str]) -> None:
+    """Lay out runs/<name>/: TensorBoard events of finished stages are kept, those of any other are removed.
+
+    So are models that a killed run was writing.
+    """
     for events in (workspace.run / "tensorboard").glob("*"):
-        if events.name not in finished.results:
+        if events.name not in finished:
             shutil.rmtree(events)
+    for half_written in workspace.models.glob(".*"):
+        half_written.unlink()
     write_json(workspace.run / "config.json", workspace.config.model_dump(mode="json", by_alias=True))
 
 
@@ -253,10 +275,12 @@ def _card(
         aspect=config.preprocess.aspect,
         gate=gate,
         conditional_prevalence=prevalence,
-        training={"run": config.name, "seed": config.seed, **training},
+        training={
+            "run": config.name, "seed": config.seed, "splits_sha256": fingerprint(Workspace(config).splits), **training,
+        },
         config=config.model_dump(mode="json", by_alias=True),
         provenance=provenance(),
-    )
+    )  # fmt: skip
 
 
 def _counts(run: Run, trained: dict[str, dict[str, Any]], gate: Gate | None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the gate needs beside its network: its threshold, and what a slice gets that stage 2 does not see."""
 
+import math
 from typing import Any
 
 import keras
@@ -15,8 +16,10 @@ from ich.labels import LABELS, SUBTYPES, Label
 from ich.training.learner import predict
 
 # A slice that sits on the threshold must pass on other hardware and in other batch sizes too, where P(any) differs by
-# up to this much.
+# up to 1e-5 in float32. A gate in half precision runs in float32 where there is no GPU: its logit was seen to move by
+# up to 0.05 (bfloat16, demo's gate, 787 slices: 0.008 of P(any)); twice that is allowed for.
 _TOLERANCE = 1e-5
+_HALF_PRECISION_LOGITS = 0.1
 
 # Where validation is easily told apart, its positives would allow a threshold near 1. A slice that is more likely
 # positive than not goes to stage 2 all the same.
@@ -35,8 +38,8 @@ def choose_gate(rule: config.Gate, gate: keras.Model, val: Manifest, size: int, 
     """
     p_any = predict(gate, val, size, batch_size)[:, 0]
     if rule.threshold == "validation":
-        largest = choose_gate_threshold(p_any, val.labels, rule.max_missed) - _TOLERANCE
-        threshold = min(max(0.0, largest), _HIGHEST)
+        largest = choose_gate_threshold(p_any, val.labels, rule.max_missed)
+        threshold = min(lowered(largest, half_precision=gate.compute_dtype != "float32"), _HIGHEST)
         chosen = (
             f"on {len(val)} validation slices: the largest, up to {_HIGHEST}, with at most {rule.max_missed:.3g} of "
             "each subtype's positives under it"
@@ -45,6 +48,14 @@ def choose_gate(rule: config.Gate, gate: keras.Model, val: Manifest, size: int, 
         threshold, chosen = float(rule.threshold), "fixed by the config (train.gate.threshold)"
     missed = _positives(val.labels[p_any < threshold])
     return Gate(threshold=threshold, chosen=chosen, missed=missed, positives=_positives(val.labels))
+
+
+def lowered(threshold: float, *, half_precision: bool) -> float:
+    """The threshold less what P(any) of one slice differs by from machine to machine; at least 0."""
+    if half_precision and 0 < threshold < 1:
+        logit = math.log(threshold / (1 - threshold)) - _HALF_PRECISION_LOGITS
+        threshold = 1 / (1 + math.exp(-logit))
+    return max(0.0, threshold - _TOLERANCE)
 
 
 def conditional_prevalence(splits: dict[str, Any]) -> dict[Label, float]:
