@@ -326,3 +326,10 @@ def test_full_disk(config_file, tmp_path, capfd):
         assert len({fingerprint(path) for path in images}) <= 1  # every image that is there is whole
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_notebooks_plotting_backend_does_not_matter(config_file):
+    environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # Colab's, for every command
+    code = "import sys; from ich.cli import run_command; run_command(sys.argv[1:]); import ich.evaluation.plots"
+    command = [sys.executable, "-c", code, "config", "-c", str(config_file())]
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)

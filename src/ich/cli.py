@@ -157,6 +157,7 @@ def show_config(
 
 def run_command(arguments: list[str]) -> int:
     """Run one command line and return its exit code (errors.py lists them)."""
+    os.environ.pop("MPLBACKEND", None)  # Colab hands on its notebook's, which our environment lacks; no window is drawn
     try:
         with stop_on_signals():
             result = app(arguments, exit_on_error=False, print_error=False)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 
 from ich.card import Card, Gate, write_card
 from ich.config import Experiment
@@ -148,6 +149,53 @@ def test_evaluate_writes_everything_it_promises(made_up: Callable[..., Experimen
 
     stage.evaluate(config)
     assert json.loads((workspace.report / "metrics.json").read_text())["splits"] == content["splits"]
+
+
+def test_thresholds_and_constant_guess_come_from_validation_and_from_nothing_else(made_up: Callable[..., Experiment]):
+    config = made_up()
+    stage.evaluate(config)
+    rows = pl.read_parquet(Workspace(config).predictions)
+    content = json.loads((Workspace(config).report / "metrics.json").read_text())
+    chosen = [content["thresholds"][label]["value"] for label in LABELS]
+    assert chosen == pytest.approx(best_youden(rows.filter(split="val")))
+    assert chosen != pytest.approx(best_youden(rows.filter(split="test")))
+    prevalence, truth = ([rows.filter(split=split)[f"label_{label}"] for label in LABELS] for split in ("val", "test"))
+    losses = [log_loss(y, np.full(len(y), p.mean()), labels=[0, 1]) for p, y in zip(prevalence, truth, strict=True)]
+    assert content["constant_guess"]["weighted_log_loss"] == pytest.approx(
+        np.average(losses, weights=[2, 1, 1, 1, 1, 1])
+    )
+    assert content["constant_guess"]["exact_match"] == pytest.approx(1 - truth[0].mean())
+
+
+def best_youden(rows: pl.DataFrame) -> list[float]:
+    best = []
+    for label in LABELS:
+        false_positive_rate, sensitivity, candidates = roc_curve(rows[f"label_{label}"], rows[f"probability_{label}"])
+        best.append(float(candidates[np.argmax((sensitivity - false_positive_rate).round(12))]))
+    return best
+
+
+def test_decisions_that_contradict_each_other_are_counted(made_up: Callable[..., Experiment]):
+    config = made_up()
+    stage.evaluate(config)
+    content = json.loads((Workspace(config).report / "metrics.json").read_text())
+    test = pl.read_parquet(Workspace(config).predictions).filter(split="test")
+    called = {label: test[f"probability_{label}"] >= content["thresholds"][label]["value"] for label in LABELS}
+    expected = sum(any(called[label][row] for label in SUBTYPES) and not called["any"][row] for row in range(len(test)))
+    assert content["splits"]["test"]["subtype_called_without_any"] == expected > 0
+    assert f"{expected} of 48 test slices are called positive" in (Workspace(config).report / "report.html").read_text()
+
+
+def test_subtypes_are_told_apart_among_positive_slices(made_up: Callable[..., Experiment]):
+    config = made_up()
+    stage.evaluate(config)
+    found = json.loads((Workspace(config).report / "metrics.json").read_text())["among_positives"]
+    positive = pl.read_parquet(Workspace(config).predictions).filter(split="test", label_any=1)
+    assert found["slices"] == len(positive)
+    for subtype, each in found["subtypes"].items():
+        truth = positive[f"label_{subtype}"]
+        for name, score in (("model", subtype), ("p_any", "any")):
+            assert each[name]["value"] == pytest.approx(roc_auc_score(truth, positive[f"probability_{score}"]))
 
 
 def test_report_stands_alone_and_says_what_it_must(made_up: Callable[..., Experiment]):

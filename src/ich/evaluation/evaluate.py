@@ -161,7 +161,8 @@ def _findings(
         "splits": {
             split: summary.summarise_split(samples[split], figures[split], scored[split].gated_in) for split in scored
         },
-        "constant_guess": {"weighted_log_loss": summary.constant_guess(val, test)},
+        "constant_guess": summary.constant_guess(val, test),
+        "among_positives": summary.subtypes_among_positives(test, config),
         "baseline": summary.compare_with_baseline(test, _count_blood_pixels(workspace, test), config),
         "examples": [example._asdict() | {"image_id": str(test.image_ids[example.row])} for example in chosen],
     }

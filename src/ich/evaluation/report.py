@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from ich.config import Loss
 from ich.evaluation.plots import Pictures
 from ich.evaluation.results import Sample
 from ich.labels import LABELS
@@ -45,6 +46,7 @@ def write(
         enough_patients=ENOUGH_PATIENTS,
         few_patients=_few_patients(content),
         green=workspace.config.preprocess.green,
+        weighted_loss=workspace.config.train.loss != Loss(class_weights="none"),
     )  # fmt: skip
     write_text(path, page)
 

@@ -9,7 +9,7 @@ from ich.config import Experiment
 from ich.evaluation import comparison, gating, metrics, results
 from ich.evaluation.predictions import Scored
 from ich.evaluation.thresholds import Threshold
-from ich.labels import LABELS
+from ich.labels import LABELS, SUBTYPES
 
 _STREAMS = {"val": 0, "test": 1}
 
@@ -45,14 +45,43 @@ def summarise_split(sample: results.Sample, figures: results.Estimates, gated_in
                 column: {name: figure.as_json() for name, figure in row.items()} for column, row in figures.items()
             }
         },
+        "subtype_called_without_any": int((sample.decisions[:, 1:].any(axis=1) & ~sample.decisions[:, 0]).sum()),
         "gate": gating.account(sample.truth, gated_in),
     }
 
 
-def constant_guess(val: Scored, test: Scored) -> float:
-    """Weighted log loss on test of a constant guess: the validation prevalence of each label."""
+def constant_guess(val: Scored, test: Scored) -> dict[str, float]:
+    """What test figures are without looking at an image.
+
+    Returns:
+        weighted_log_loss: of the validation prevalence of each label.
+        exact_match: of calling every label negative.
+    """
     prevalence = np.broadcast_to(val.truth.mean(axis=0), test.truth.shape)
-    return float(metrics.weighted_log_loss(metrics.log_losses(test.truth, prevalence).mean(axis=0)))
+    loss = metrics.weighted_log_loss(metrics.log_losses(test.truth, prevalence).mean(axis=0))
+    return {"weighted_log_loss": float(loss), "exact_match": float((~test.truth).all(axis=1).mean())}
+
+
+def subtypes_among_positives(scored: Scored, config: Experiment) -> dict[str, Any]:
+    """Whether subtypes are told apart, and not merely bleeding from none: AUROC among slices with haemorrhage.
+
+    Returns:
+        For each subtype: `model` (its probability), `p_any` (P(any) in its place) and their paired `difference`.
+    """
+    positive = scored.truth[:, 0]
+    truth, probabilities = scored.truth[positive], scored.probabilities[positive]
+    found = {}
+    for column, subtype in enumerate(SUBTYPES, start=1):
+        pair = comparison.compare_auroc(
+            truth[:, column],
+            (probabilities[:, column], probabilities[:, 0]),
+            scored.patients[positive],
+            config.evaluate.bootstrap,
+            bootstrap_rng(config, "test"),
+        )
+        figures = zip(("model", "p_any", "difference"), pair, strict=True)
+        found[subtype] = {"positives": int(truth[:, column].sum())} | {name: each.as_json() for name, each in figures}
+    return {"slices": int(positive.sum()), "subtypes": found}
 
 
 def compare_with_baseline(scored: Scored, baseline: NDArray[np.float64], config: Experiment) -> dict[str, Any]:

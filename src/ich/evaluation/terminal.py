@@ -26,21 +26,30 @@ def print_results(console: Console, content: Mapping[str, Any], report: Path) ->
         content: what metrics.json holds.
         report: path of report.html.
     """
-    test, overall = content["splits"]["test"], content["splits"]["test"]["levels"]["slice"]["all labels"]
     console.print(results_table(content))
-    loss, guess = overall["weighted_log_loss"], content["constant_guess"]["weighted_log_loss"]
-    compared = content["baseline"]
-    for line in (
-        f"weighted log loss {number(loss)}, of a constant guess {guess:.3f}",
-        f"exact match of six labels {number(overall['exact_match'])}",
-        f"baseline, any AUROC of 50-80 HU pixels in the skull {number(compared['baseline'])}",
-        f"model minus baseline {number(compared['difference'])}",
-        f"{test['slices']:,} test slices of {test['patients']:,} patients. Research use only; not a medical device.",
-    ):
+    for line in _lines(content):
         console.print(line, highlight=False)
-    if content["phantom"]:
-        console.print("Phantom data: these figures say nothing about patients.")
     console.print(f"report: {report}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _lines(content: Mapping[str, Any]) -> list[str]:
+    """What stands under the table: figures of all labels together, each beside what it is to be compared with."""
+    test, baseline, guess = content["splits"]["test"], content["baseline"], content["constant_guess"]
+    overall, positive = test["levels"]["slice"]["all labels"], content["among_positives"]["slices"]
+    loss, match = overall["weighted_log_loss"], overall["exact_match"]
+    lines = [
+        f"weighted log loss {number(loss)}, of a constant guess {guess['weighted_log_loss']:.3f}",
+        f"exact match of six labels {number(match)}, of calling all negative {guess['exact_match']:.3f}",
+        f"mean AUROC of subtypes among the {positive:,} positive slices {_told_apart(content)}",
+        f"baseline, any AUROC of 50-80 HU pixels in the skull {number(baseline['baseline'])}",
+        f"model minus baseline {number(baseline['difference'])}",
+    ]
+    if called := test["subtype_called_without_any"]:
+        lines.append(f"called positive for a subtype but not for any: {called:,} (each label has its own threshold)")
+    lines.append(
+        f"{test['slices']:,} test slices of {test['patients']:,} patients. Research use only; not a medical device."
+    )
+    return [*lines, "Phantom data: these figures say nothing about patients."] if content["phantom"] else lines
 
 
 def results_table(content: Mapping[str, Any]) -> Table:
@@ -73,6 +82,13 @@ def number(figure: Mapping[str, Any]) -> str:
         return f"undefined ({figure['reason']})"
     interval = "" if figure["low"] is None else f" [{figure['low']:.3f}, {figure['high']:.3f}]"
     return f"{figure['value']:.3f}{interval}"
+
+
+def _told_apart(content: Mapping[str, Any]) -> str:
+    """Mean AUROC of the subtypes among positive slices, over those for which it is defined."""
+    aucs = [each["model"]["value"] for each in content["among_positives"]["subtypes"].values()]
+    known = [auc for auc in aucs if auc is not None]
+    return f"{sum(known) / len(known):.3f}" if known else "undefined"
 
 
 def _bare(figure: Mapping[str, Any]) -> str:
