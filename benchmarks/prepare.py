@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ich.config import Experiment
-from ich.config_file import validate
+from ich.config.read import validate
 from ich.dicom.read import read_slice
 from ich.phantom.dataset import make_patients, phantom
 from ich.png import encode_png

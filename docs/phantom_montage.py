@@ -2,7 +2,7 @@
 
     python docs/phantom_montage.py FOLDER_WITH_A_REAL_SERIES [docs/images/phantoms.png]
 
-The picture in the documentation shows the GE HiSpeed head series of the realdata archive, which is BSD-2 licensed.
+The picture in the documentation shows a head scanned on a GE HiSpeed (docs/images/LICENSE-ge-head.txt).
 """
 
 import sys
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pydicom
 
-from ich.config_file import validate
+from ich.config.read import validate
 from ich.phantom.patient import Patient, draw_patient, make_slice
 
 SIDE = 250  # pixels of a tile

@@ -13,7 +13,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from ich.config import Experiment
-from ich.config_file import validate
+from ich.config.read import validate
 from ich.labels import LABELS
 
 # RSNA's UIDs are invalid on purpose; pydicom would warn of each as it is set.

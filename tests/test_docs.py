@@ -13,7 +13,7 @@ from cyclopts.exceptions import MissingArgumentError
 
 import ich
 from ich.cli import app, parse_overrides
-from ich.config_file import in_section, load, validate
+from ich.config.read import in_section, load, validate
 
 ROOT = Path(__file__).parents[1]
 RSNA, REFERENCE = (ROOT / "configs" / name for name in ("rsna.yaml", "reference.yaml"))

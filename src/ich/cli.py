@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ich import __version__
 from ich.config import Experiment, StepName
-from ich.config_file import in_section, load
+from ich.config.read import in_section, load
 from ich.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -47,7 +47,7 @@ messages = Console(stderr=True, soft_wrap=True, highlight=False)
 ConfigPath = Annotated[Path, Parameter(name=["--config", "-c"], help="YAML file that describes the experiment.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON on standard output.")]
 _OUT_OF_MEMORY = (
-    "out of memory; in training halve train.batch_size and double train.accumulation (same result), in preparation set "
+    "out of memory; in training halve train.batch_size and double train.accumulation, in preparation set "
     "preprocess.workers: 1 (docs/troubleshooting.md says what else saves memory)"
 )
 Overrides = Annotated[
@@ -103,7 +103,9 @@ def run(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
 
 @app.command
 def predict(
-    inputs: Annotated[list[Path], Parameter(help="DICOM files, or folders of them.", consume_multiple=True)],
+    inputs: Annotated[
+        list[Path], Parameter(help="DICOM files, or folders of them.", consume_multiple=True, negative="")
+    ],
     *,
     model: Annotated[Path, Parameter(help="A trained model: cascade_final.keras, with its .json card beside it.")],
     json: AsJson = False,
@@ -131,7 +133,7 @@ def info(
     """Versions, devices, memory, and disk space against what a config needs."""
     from ich.info import collect
 
-    facts = collect(_load(config, overrides) if config else None)
+    facts = collect(_load_if_given(config, overrides))
     if json:
         _print_json(facts)
     else:
@@ -146,12 +148,13 @@ def show_config(
     explain: Annotated[bool, Parameter(negative="", help="List every key with its default and meaning.")] = False,
 ) -> int:
     """Print the resolved config, or with --explain every key there is."""
-    if explain or config is None:
+    experiment = _load_if_given(config, overrides)
+    if explain or experiment is None:
         print_config_keys(Console())
         return EXIT_DONE
     import yaml
 
-    print(yaml.safe_dump(_load(config, overrides).model_dump(mode="json", by_alias=True), sort_keys=False), end="")
+    print(yaml.safe_dump(experiment.model_dump(mode="json", by_alias=True), sort_keys=False), end="")
     return EXIT_DONE
 
 
@@ -177,6 +180,13 @@ def run_command(arguments: list[str]) -> int:
     except OSError as error:
         messages.print(f"ich: {_explain(error)}", style="red", markup=False)
         return EXIT_FAILED
+    except ModuleNotFoundError as error:
+        if error.name != os.environ.get("KERAS_BACKEND"):
+            raise
+        messages.print(
+            f"ich: KERAS_BACKEND is {error.name}, which is not installed; install it, or unset it", style="red"
+        )
+        return EXIT_FAILED
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -186,6 +196,12 @@ def run_command(arguments: list[str]) -> int:
 
 def _load(config: Path, overrides: tuple[str, ...]) -> Experiment:
     return load(config, parse_overrides(overrides))
+
+
+def _load_if_given(config: Path | None, overrides: tuple[str, ...]) -> Experiment | None:
+    if config is None and overrides:
+        raise ConfigError(f"{overrides[0]} replaces a value of a config file: name the file with -c CONFIG")
+    return _load(config, overrides) if config else None
 
 
 def parse_overrides(tokens: tuple[str, ...]) -> dict[str, str]:
@@ -213,7 +229,7 @@ def _explain(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return f"the disk is full while writing {where}; free space (`ich info -c CONFIG` tells how much) and run again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"no permission to write {where}; choose another --workspace"
+        return f"no permission for {where}; change its permissions, or choose another --workspace"
     return f"{where}: {os.strerror(error.errno) if error.errno else error}"
 
 

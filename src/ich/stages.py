@@ -105,7 +105,12 @@ STEPS: dict[StepName, Step] = {
         "Step 3: DICOM to RGB PNG through three windows; every slice is accounted for in slices.parquet.",
         ("preprocess",),
     ),
-    "split": Step(_split, "Step 4: training, validation and test, by patient.", ("split", "seed"), reads_input=True),
+    "split": Step(
+        _split,
+        "Step 4: training, validation and test.",
+        ("split", "seed"),
+        reads_input=True,
+    ),
     "augment": Step(_augment, "Step 5: add changed copies of minority-class training images.", ("augment", "seed")),
     "train": Step(_train, "Step 6: train the networks.", ("name", "train", "seed")),
     "evaluate": Step(

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ich.config_file import config_keys
+from ich.config.keys import config_keys
 from ich.labels import LABELS
 from ich.workspace import Outcome
 
@@ -72,8 +72,9 @@ def print_info(console: Console, facts: Mapping[str, Any]) -> None:
 
 
 def print_config_keys(console: Console) -> None:
-    """Every config key with its default and meaning."""
-    table = Table("key", "default", "meaning", box=None, padding=(0, 1))
-    for key, default, meaning in config_keys():
-        table.add_row(key, default, meaning)
-    console.print(table)
+    """Every config key with its default, its choices and its meaning; two lines a key, none of them cut."""
+    for key in config_keys():
+        default = f": {key.default}" if key.default else " (must be given)"
+        choices = f"One of {' | '.join(key.choices)}. " if key.choices else ""
+        console.print(f"[bold]{escape(key.name)}[/bold]{escape(default)}", soft_wrap=True, highlight=False)
+        console.print(f"    {escape(choices + key.meaning)}", soft_wrap=True, highlight=False)

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 
 from ich.config import Experiment
-from ich.config_file import validate
+from ich.config.read import validate
 from ich.labels import LABELS, SUBTYPES, read_long_labels
 from ich.phantom import dataset
 from ich.phantom.dataset import phantom

@@ -2,7 +2,7 @@ import polars as pl
 
 from ich.dicom.read import SlicePlane
 from ich.dicom.series import order_series
-from ich.prepare.ledger import add_series_order, status_counts
+from ich.prepare.ledger import add_series_order, left_out, status_counts
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 FACE_DOWN = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
@@ -27,6 +27,17 @@ def test_the_ledger_orders_a_series_as_order_series_does():
     members = [number for number, row in enumerate(planes) if row[0] == "A"]
     order = order_series([SlicePlane(*planes[number][1:]) for number in members])
     assert [members[number] for number in order.order[:3]] == [4, 3, 0]
+
+
+def test_what_was_left_out_is_named():
+    rows = [("ID_1", "missing", "no such file"), ("ID_2", "ok", None)]
+    rows += [(f"ID_b{number}", "quarantined", "no pixel data") for number in range(5)]
+    rows += [(f"ID_c{number}", "quarantined", f"reason {number:02d}") for number in range(9)]
+    lines = left_out(pl.DataFrame(rows, ["ImageID", "status", "reason"], orient="row"))
+    assert lines[0] == "quarantined: no pixel data: ID_b0, ID_b1, ID_b2 and 2 more"
+    assert lines[1] == "missing: no such file: ID_1"
+    assert lines[-1] == "and 1 more reasons"
+    assert len(lines) == 11
 
 
 def test_every_status_is_counted():

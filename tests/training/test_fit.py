@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from ich.card import read_card
 from ich.config import Gate, Train
-from ich.config_file import validate
+from ich.config.read import validate
 from ich.data import read_manifest
 from ich.detector import load_detector
 from ich.errors import DataError, IchError

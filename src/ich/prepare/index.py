@@ -11,7 +11,7 @@ from ich.config import Experiment
 from ich.dicom.read import read_header
 from ich.errors import DataError, UnreadableSlice, printable
 from ich.labels import IMAGE_ID, read_long_labels
-from ich.prepare.ledger import INDEX_SCHEMA, add_series_order, header_row, status_counts
+from ich.prepare.ledger import INDEX_SCHEMA, add_series_order, header_row, left_out, status_counts
 from ich.workspace import Outcome, Workspace, write_csv, write_parquet
 
 
@@ -89,5 +89,5 @@ def _outcome(table: pl.DataFrame, unlabelled: int, outputs: list[Path]) -> Outco
         },
         outputs=outputs,
         incomplete=counts["missing"] + counts["quarantined"] > 0,
-        notes=[f"{counts['missing']} labelled slices have no file: labels_without_files.csv"] * (counts["missing"] > 0),
+        notes=left_out(table),
     )  # fmt: skip

@@ -14,6 +14,8 @@ from ich.labels import IMAGE_ID
 Status = Literal["ok", "repaired", "quarantined", "missing"]
 STATUSES: tuple[Status, ...] = ("ok", "repaired", "quarantined", "missing")
 
+_NAMED, _REASONS = 3, 10  # ids of each reason, and reasons, that are printed; the ledger has all
+
 _STATUS = {IMAGE_ID: pl.String, "path": pl.String, "size": pl.Int64, "status": pl.String, "reason": pl.String}
 _HEADER = {
     "patient": pl.String,
@@ -94,3 +96,18 @@ def status_counts(table: pl.DataFrame) -> dict[str, int]:
     """Rows of each status; they add up to the rows of the table."""
     found = dict(table.group_by("status").len().iter_rows())
     return {status: found.get(status, 0) for status in STATUSES}
+
+
+def left_out(table: pl.DataFrame) -> list[str]:
+    """Why slices were left out, a line a reason, commonest first, with the first few ids."""
+    reasons = (
+        table.filter(pl.col("reason").is_not_null())
+        .group_by("status", "reason", maintain_order=True)
+        .agg(pl.len(), pl.col(IMAGE_ID).head(_NAMED))
+        .sort("len", descending=True, maintain_order=True)
+    )
+    lines = [
+        f"{status}: {reason}: {', '.join(ids)}{f' and {n - _NAMED} more' if n > _NAMED else ''}"
+        for status, reason, n, ids in reasons.head(_REASONS).iter_rows()
+    ]
+    return [*lines, f"and {len(reasons) - _REASONS} more reasons"] if len(reasons) > _REASONS else lines

@@ -14,7 +14,7 @@ from ich.dicom.read import CtSlice, read_slice
 from ich.errors import DataError, UnreadableSlice
 from ich.labels import IMAGE_ID, read_table
 from ich.png import encode_png
-from ich.prepare.ledger import SLICES_SCHEMA, add_series_order, header_row, status_counts
+from ich.prepare.ledger import SLICES_SCHEMA, add_series_order, header_row, left_out, status_counts
 from ich.prepare.split import fill_split_folders
 from ich.windows import rgb_from_hu
 from ich.workspace import Outcome, Workspace, file_sizes, write_bytes, write_parquet
@@ -104,9 +104,6 @@ def _outcome(table: pl.DataFrame, outputs: list[Path]) -> Outcome:
     counts = status_counts(table)
     if sum(counts.values()) != len(table):
         raise DataError(f"ledger does not add up: {counts} for {len(table)} slices; this is a bug, please report it")
-    reasons = (
-        table.filter(pl.col("reason").is_not_null()).group_by("status", "reason").len().sort("len", descending=True)
-    )
     repairs = (
         table.explode("repairs", empty_as_null=True).drop_nulls("repairs").group_by("repairs").len().sort("repairs")
     )
@@ -114,5 +111,5 @@ def _outcome(table: pl.DataFrame, outputs: list[Path]) -> Outcome:
         counts={"slices": len(table), **counts, **{f"repair: {name}": n for name, n in repairs.iter_rows()}},
         outputs=outputs,
         incomplete=counts["quarantined"] + counts["missing"] > 0,
-        notes=[f"{status}: {reason} ({n})" for status, reason, n in reasons.head(10).iter_rows()],
+        notes=left_out(table),
     )

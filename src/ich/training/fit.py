@@ -82,6 +82,8 @@ def train(config: Experiment) -> Outcome:
     card = write_card(final, _card(config, final, gate, prevalence, training))
     finished.forget()
     notes = [note for stage in trained.values() for note in stage["notes"]]
+    if gate is not None and not gate.threshold:
+        notes.append("the gate keeps no slice from stage 2: its threshold is 0 (train.gate.max_missed allows no other)")
     return Outcome(_counts(run, trained, gate), [final, card, run.history.path, *_checkpoints(workspace)], notes=notes)
 
 

@@ -1,7 +1,6 @@
 """Read a config file, replace keys from the command line, and say what is wrong with it in one line."""
 
 import difflib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ich.config import Experiment
+from ich.config.keys import config_keys
 from ich.errors import ConfigError, one_line
 
 
@@ -109,24 +109,13 @@ def _describe(item: Any) -> str:
     key = ".".join(location) or "config"
     if item["type"] == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], _keys_beside(location), n=1)
-        near = near or [known for known, _, _ in config_keys() if known.endswith(f".{location[-1]}")]
+        near = near or [known.name for known in config_keys() if known.name.endswith(f".{location[-1]}")]
         return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else "; remove it")
     if item["type"] == "missing":
         return f"{key} is missing; add it"
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
     return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
-
-
-def config_keys(model: type[BaseModel] = Experiment, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """(dotted key, default, meaning) of every value in the config, in the order of the schema."""
-    for name, field in model.model_fields.items():
-        key = prefix + (field.alias or name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from config_keys(field.annotation, f"{key}.")
-        else:
-            default = "(required)" if field.is_required() else str(field.default)
-            yield key, default, field.description or ""
 
 
 def _keys_beside(location: list[str]) -> list[str]:

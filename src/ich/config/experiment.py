@@ -1,0 +1,109 @@
+"""The whole config: every section, and what must hold between them."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ich.config.preparation import Augment, Copy, Data, Names, Phantom, Preprocess, Sample, Split
+from ich.config.section import Count, Fraction, Section, UserPath
+from ich.config.training import Train
+
+StepName = Literal["phantom", "index", "sample", "copy", "preprocess", "split", "augment", "train", "evaluate"]
+
+
+class Evaluate(Section):
+    """Metrics, figures, report."""
+
+    threshold: Fraction | Literal["youden"] = Field(
+        "youden",
+        description="Decision threshold of every label, or `youden`: chosen for each label on validation data.",
+    )
+    bootstrap: Count = Field(2_000, description="Replicates over patients for the 95 % intervals; 0: no intervals.")
+    examples: Count = Field(24, description="Test slices shown in the report with their probabilities.")
+
+
+class Experiment(Section):
+    """The whole file."""
+
+    workspace: UserPath = Field(description="Folder that everything is written to.")
+    name: str = Field(
+        "default", description="Name of the training run; its folder is runs/<name>.", pattern=r"^[\w-][\w.-]*$"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(42, description="Seed of everything random.")
+    steps: tuple[StepName, ...] = Field(
+        ("index", "split", "sample", "copy", "preprocess", "augment", "train", "evaluate"),
+        description="What `ich run` does, in this order.",
+    )
+    names: Names = Names()
+    data: Data = Data()
+    phantom: Phantom = Phantom()
+    sample: Sample = Sample()
+    copy_: Copy = Field(Copy(), alias="copy")  # BaseModel has a method `copy`
+    preprocess: Preprocess = Preprocess()
+    split: Split = Split()
+    augment: Augment = Augment()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _order_makes_sense(self) -> Self:
+        steps = self.steps
+        if not steps:
+            raise ValueError("steps is empty: name at least one step, or leave steps out for all of them")
+        if len(set(steps)) != len(steps):
+            raise ValueError(f"steps: each step can stand only once, got {list(steps)}")
+        for earlier, later in (
+            ("phantom", "index"),
+            ("sample", "copy"),
+            ("copy", "preprocess"),
+            ("preprocess", "augment"),
+            ("split", "augment"),
+            ("augment", "train"),
+            ("preprocess", "train"),
+            ("split", "train"),
+            ("phantom", "sample"),
+            ("phantom", "split"),
+            ("phantom", "copy"),
+            ("index", "train"),
+            ("train", "evaluate"),
+        ):
+            if earlier in steps and later in steps and steps.index(earlier) > steps.index(later):
+                raise ValueError(f"steps: {earlier} must come before {later}, got {list(steps)}")
+        split_first = "sample" not in steps or ("split" in steps and steps.index("split") < steps.index("sample"))
+        if self.sample.scope == "train" and not split_first:
+            raise ValueError(
+                "sample.scope is train, so split must come before sample in steps (or set sample.scope: all)"
+            )
+        if (
+            split_first
+            and self.split.unit == "patient"
+            and "split" in steps
+            and "index" not in steps[: steps.index("split")]
+        ):
+            raise ValueError("split.unit is patient and split comes first, so index must come before it in steps")
+        if split_first and "split" in steps and self.sample.scope == "all" and "sample" in steps:
+            raise ValueError(
+                "sample.scope is all, so sample must come before split in steps (or set sample.scope: train)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_input(self) -> Self:
+        if "phantom" in self.steps and (self.data.labels or self.data.dicom):
+            raise ValueError("data is set, but the phantom step makes it: take phantom out of steps, or leave data out")
+        if "train" in self.steps and self.preprocess.size % 32:
+            raise ValueError(f"preprocess.size must be a multiple of 32 for the networks, got {self.preprocess.size}")
+        if "phantom" not in self.steps and (self.data.labels is None or self.data.dicom is None):
+            missing = "data.labels" if self.data.labels is None else "data.dicom"
+            raise ValueError(f"{missing} is not set and there is no phantom step: give its path, e.g. --{missing} PATH")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_fit_the_backbones(self) -> Self:
+        demo = [name for name in self.train.used_backbones if name.endswith("Demo")]
+        if "train" in self.steps and demo and self.train.weights != "none":
+            raise ValueError(
+                f"train.weights is {self.train.weights}, but {demo[0]} has no published weights: "
+                "set train.weights: none"
+            )
+        return self

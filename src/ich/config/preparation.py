@@ -1,0 +1,162 @@
+"""Sections of the config for phantoms and for steps 1 to 5."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ich.config.section import Count, Fraction, Positive, Section, UserPath
+from ich.labels import SUBTYPES, Label
+
+# What else the workspace holds (ARCHITECTURE.md); names of the config must be others.
+_OUR_NAMES = {
+    "phantom", "parts", "records", "models", "runs", "index.parquet", "slices.parquet", "splits.json",
+    "missing_files.csv", "labels_without_files.csv", "files_without_labels.csv",
+}  # fmt: skip
+
+
+class Names(Section):
+    """Names of files and folders in the workspace."""
+
+    sampled: str = Field("data_sampled.csv", description="Step 1: the chosen slices and their six labels.")
+    dicom: str = Field("raw_dicom", description="Step 2: folder of the copied or linked DICOM files.")
+    png: str = Field("raw_png", description="Step 3: folder of the RGB PNG files.")
+    train: str = Field("data_train", description="Steps 4 and 5: stem of the training table (.csv) and its folder.")
+    val: str = Field("data_val", description="Step 4: stem of the validation table and its folder.")
+    test: str = Field("data_test", description="Step 4: stem of the test table and its folder.")
+
+    @model_validator(mode="after")
+    def _plain_and_different(self) -> Self:
+        names = list(dict(self).values())
+        for name in names:
+            if name in ("", ".", "..") or "/" in name or "\\" in name:
+                raise ValueError(f"names: each must be one plain name inside the workspace, got {name!r}")
+        files = [*names, *(f"{stem}.csv" for stem in (self.train, self.val, self.test))]
+        if taken := _OUR_NAMES & set(files):
+            raise ValueError(f"names: {min(taken)} is the name of something else in the workspace; choose another")
+        if len(set(files)) != len(files):
+            raise ValueError(f"names: each must be different, tables (train, val, test with .csv) too, got {names}")
+        return self
+
+
+class Data(Section):
+    """Where the input is. Both are left out when the `phantom` step makes it."""
+
+    labels: UserPath | None = Field(None, description="Label CSV in the competition's long format (columns ID,Label).")
+    dicom: UserPath | None = Field(None, description="Folder with one DICOM file a slice, named <ImageID>.dcm.")
+
+
+class Phantom(Section):
+    """Synthetic head CT to try the pipeline on."""
+
+    patients: Positive = Field(200, description="Number of patients; each has one series.")
+    slices: tuple[Positive, Positive] = Field((20, 40), description="Fewest and most slices of a series.")
+    prevalence: Literal["rsna", "enriched"] = Field(
+        "enriched", description="Share of patients with a bleed: as in the RSNA 2019 data, or about half of them."
+    )
+    headers: Literal["rsna", "clinical"] = Field(
+        "rsna", description="DICOM headers as the RSNA files have them (stripped, invalid UIDs) or as a scanner writes."
+    )
+    quirks: bool = Field(True, description="Give the files the faults and oddities of the real data.")
+    rows: Literal[128, 256, 512] = Field(512, description="Rows and columns of a slice, in pixels.")
+    masks: bool = Field(False, description="Keep the lesion masks as PNG files beside the DICOM files.")
+
+    @model_validator(mode="after")
+    def _fewest_first(self) -> Self:
+        if self.slices[0] > self.slices[1]:
+            raise ValueError(f"phantom.slices: the fewest come first, got {list(self.slices)}")
+        return self
+
+
+class Sample(Section):
+    """Step 1: which slices are used."""
+
+    per_label: Count = Field(10_000, description="Positive slices drawn for each of the six labels; 0 takes all.")
+    negatives: Count = Field(10_000, description="Slices drawn with any = 0; 0 takes all.")
+    scope: Literal["all", "train"] = Field(
+        "train",
+        description="Sample from all slices (the notebooks), or only from the training split; validation and test "
+        "then keep every slice, hence the natural prevalence.",
+    )
+
+
+class Copy(Section):
+    """Step 2: the chosen DICOM files are brought into the workspace."""
+
+    mode: Literal["copy", "link", "none"] = Field(
+        "none", description="Copy the files, make symbolic links, or read them where they are."
+    )
+    threads: Positive = Field(8, description="Files copied at the same time.")
+    verify: Literal["size", "sha256"] = Field("size", description="How a copy is compared with its original.")
+
+
+class Window(Section):
+    """A display window, LINEAR_EXACT (DICOM PS3.3 C.11.2.1.3.2)."""
+
+    center: float = Field(description="Center, HU.")
+    width: float = Field(gt=0, description="Width, HU.")
+
+
+class Preprocess(Section):
+    """Step 3: DICOM to RGB PNG. Each channel is one window; windows first, then the area resize."""
+
+    size: Annotated[int, Field(ge=32, le=1024)] = Field(256, description="Rows and columns of the PNG, in pixels.")
+    red: Window = Field(Window(center=75, width=215), description="Blood window.")
+    green: Window = Field(Window(center=40, width=80), description="Brain window.")
+    blue: Window = Field(Window(center=600, width=2800), description="Bone window.")
+    aspect: Literal["pad", "stretch"] = Field(
+        "pad", description="A slice that is not square is padded with air, or stretched (the notebooks)."
+    )
+    workers: Count = Field(0, description="Processes; 0 is one for each CPU core.")
+
+    @property
+    def windows(self) -> tuple[tuple[float, float], ...]:
+        """(center, width) in HU of the red, green and blue channel."""
+        return tuple((window.center, window.width) for window in (self.red, self.green, self.blue))
+
+
+class Split(Section):
+    """Step 4: training, validation and test."""
+
+    unit: Literal["patient", "slice"] = Field(
+        "patient", description="What is kept in one split. `slice` (the notebooks) leaks: neighbours end up apart."
+    )
+    fractions: tuple[float, float, float] = Field((0.8, 0.1, 0.1), description="Training, validation, test; sum 1.")
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        if abs(sum(self.fractions) - 1) > 1e-6 or min(self.fractions) <= 0:
+            raise ValueError(f"split.fractions must be positive and sum to 1, got {list(self.fractions)}")
+        return self
+
+
+class OfflineAugmentation(Section):
+    """Transforms of step 5: probability and strength of each."""
+
+    horizontal_flip: Fraction = Field(0.5, description="Probability.")
+    vertical_flip: Fraction = Field(0.3, description="Probability.")
+    rotate: Fraction = Field(0.5, description="Probability of a rotation.")
+    rotate_degrees: float = Field(15, ge=0, le=180, description="Uniform in +- this angle.")
+    brightness_contrast: Fraction = Field(0.3, description="Probability of a change of brightness and contrast.")
+    brightness: Fraction = Field(0.2, description="Shift, uniform in +- this share of the full range.")
+    contrast: Fraction = Field(0.2, description="Gain, uniform in 1 +- this.")
+    blur: Fraction = Field(0.2, description="Probability of a Gaussian blur.")
+    blur_kernel: tuple[int, int] = Field((3, 5), description="Smallest and largest kernel, odd, in pixels.")
+    elastic: Fraction = Field(0.3, description="Probability of an elastic deformation.")
+    elastic_alpha: float = Field(30, ge=0, description="Scale of the displacement field, in pixels (albumentations).")
+    elastic_sigma: float = Field(5, gt=0, description="Smoothing of the displacement field, in pixels.")
+    shift: Fraction = Field(0, description="Uniform in +- this share of the image, along rows and columns.")
+
+    @model_validator(mode="after")
+    def _kernels_are_odd(self) -> Self:
+        smallest, largest = self.blur_kernel
+        if not (1 <= smallest <= largest and smallest % 2 and largest % 2):
+            raise ValueError(f"blur_kernel must be two odd numbers, the smaller first, got {list(self.blur_kernel)}")
+        return self
+
+
+class Augment(Section):
+    """Step 5: copies of minority-class training images, changed a little."""
+
+    target: Count = Field(8_000, description="Positives of each label of `labels` after augmentation; 0 adds none.")
+    labels: tuple[Label, ...] = Field(SUBTYPES, description="Labels that are brought up to the target.")
+    transforms: OfflineAugmentation = OfflineAugmentation()

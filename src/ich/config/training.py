@@ -1,0 +1,152 @@
+"""The section of the config for step 6: networks, loss, phases."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ich.config.preparation import OfflineAugmentation
+from ich.config.section import Count, Fraction, LearningRate, Positive, Rate, Section
+from ich.labels import Label
+
+
+class TrainingAugmentation(OfflineAugmentation):
+    """The same transforms with other defaults, drawn anew for each image and epoch, inside the training step."""
+
+    vertical_flip: Fraction = Field(0, description="Probability.")
+    rotate: Fraction = Field(1, description="Probability of a rotation.")
+    rotate_degrees: float = Field(10, ge=0, le=180, description="Uniform in +- this angle.")
+    brightness_contrast: Fraction = Field(0, description="Probability of a change of brightness and contrast.")
+    blur: Fraction = Field(0, description="Probability of a Gaussian blur.")
+    elastic: Fraction = Field(0, description="Probability of an elastic deformation.")
+    shift: Fraction = Field(0.1, description="Uniform in +- this share of the image, along rows and columns.")
+
+
+class Backbones(Section):
+    """Networks by name: a Keras family member, or the demo-scale member of the family."""
+
+    efficientnet: Literal[
+        "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2", "EfficientNetV2B3",
+        "EfficientNetV2S", "EfficientNetV2M", "EfficientNetV2L", "EfficientNetV2Demo",
+    ] = Field("EfficientNetV2M", description="Of the gate, and of stage 2; ...Demo is small, for a CPU.")  # fmt: skip
+    convnext: Literal[
+        "ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge", "ConvNeXtDemo"
+    ] = Field("ConvNeXtBase", description="Of stage 2; ...Demo is small, for a CPU.")
+
+
+class Heads(Section):
+    """Layers on top of the backbones."""
+
+    gate_units: Positive = Field(512, description="Dense units of the gate and of the flat models.")
+    gate_dropout: Rate = Field(0.3, description="Dropout before and after the gate's dense layer.")
+    subtype_units: Positive = Field(1024, description="Dense units of the subtype stage.")
+    subtype_dropout: Rate = Field(0.4, description="Dropout after the subtype stage's dense layer.")
+    attention_width: Positive = Field(256, description="Width that both feature maps are projected to.")
+    attention_heads: Positive = Field(4, description="Heads of the cross-attention.")
+    l2: float = Field(0, ge=0, description="L2 penalty on the kernels of the heads' dense layers.")
+
+
+class Loss(Section):
+    """Binary cross-entropy, weighted."""
+
+    class_weights: Literal["balanced", "none"] = Field(
+        "balanced", description="`balanced`: n / (2 n_class) for each label's positives and negatives."
+    )
+    label_weights: dict[Label, float] = Field({}, description="Factor on one label's loss, e.g. {epidural: 2}.")
+    focal_gamma: float = Field(0, ge=0, description="Focal loss exponent; 0 is plain cross-entropy.")
+
+
+class Phase(Section):
+    """One run of `fit`."""
+
+    name: str = Field(description="In messages, history.csv and the report's figure.")
+    epochs: Count = Field(description="At most; early stopping may end it sooner. 0 leaves the phase out.")
+    learning_rate: LearningRate = Field(description="Of Adam, at the start of the phase.")
+    trainable: Literal["heads", "top", "all"] = Field(
+        description="`heads`: backbones frozen, batch-norm statistics too. `top`: heads and the last resolution of "
+        "each backbone. `all`: everything."
+    )
+
+
+class EndToEnd(Section):
+    """Both stages together on the soft product P(any) P(subtype | any), with the competition's loss."""
+
+    epochs: Count = Field(5, description="0 leaves it out.")
+    learning_rate: LearningRate = Field(1e-6, description="Of Adam, for all layers.")
+
+
+class EarlyStopping(Section):
+    """Stops a phase and restores its best weights."""
+
+    patience: Positive = Field(10, description="Epochs without a better validation loss.")
+
+
+class Plateau(Section):
+    """Lowers the learning rate when the validation loss stands still."""
+
+    factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="Of the learning rate, each time.")
+    patience: Positive = Field(5, description="Epochs without a better validation loss.")
+    min_learning_rate: float = Field(1e-7, ge=0, description="It is not lowered further.")
+
+
+class Gate(Section):
+    """When a slice is kept from stage 2."""
+
+    threshold: Fraction | Literal["validation"] = Field(
+        "validation", description="P(any) below which stage 2 is not run, or `validation`: chosen there by max_missed."
+    )
+    max_missed: Fraction = Field(
+        0.01, description="Largest share of each subtype's validation positives that may be gated away."
+    )
+
+
+class Train(Section):
+    """Step 6."""
+
+    model: Literal["cascade", "modified-cascade", "efficientnet", "convnext"] = Field(
+        "cascade",
+        description="Gate and subtype stage (`modified-`: with one EfficientNet for both), or one flat network.",
+    )
+    backbones: Backbones = Backbones()
+    weights: str = Field(
+        "imagenet", description="`imagenet`, a folder with Keras's weight files, or `none`: a random start."
+    )
+    heads: Heads = Heads()
+    loss: Loss = Loss()
+    batch_size: Positive = Field(32, description="Images that are computed together.")
+    accumulation: Positive = Field(1, description="Batches whose gradients are averaged for one step.")
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "auto",
+        description="`auto`: mixed_bfloat16 on a GPU that has it, mixed_float16 on one that has not, else float32.",
+    )
+    augmentation: TrainingAugmentation = TrainingAugmentation()
+    phases: tuple[Phase, ...] = Field(
+        (
+            Phase(name="warm-up", epochs=10, learning_rate=1e-3, trainable="heads"),
+            Phase(name="fine-tune", epochs=40, learning_rate=1e-5, trainable="top"),
+            Phase(name="all-layers", epochs=0, learning_rate=1e-6, trainable="all"),
+        ),
+        description="Of each stage, in order.",
+    )
+    stage2_start: Literal["weights", "gate"] = Field(
+        "weights",
+        description="Where stage 2's EfficientNet starts: from `train.weights` (the notebooks), or from the gate's "
+        "trained trunk, which a random start needs.",
+    )
+    end_to_end: EndToEnd = EndToEnd()
+    early_stopping: EarlyStopping = EarlyStopping()
+    plateau: Plateau = Plateau()
+    gate: Gate = Gate()
+    save_h5: bool = Field(False, description="Save the models as .h5 too.")
+
+    @property
+    def used_backbones(self) -> tuple[str, ...]:
+        """Names of the backbones that `model` is built from."""
+        names = self.backbones
+        flat = {"efficientnet": (names.efficientnet,), "convnext": (names.convnext,)}
+        return flat.get(self.model, (names.efficientnet, names.convnext))
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> Self:
+        if not any(phase.epochs for phase in self.phases):
+            raise ValueError("train.phases hold no epoch: give at least one phase epochs of 1 or more")
+        return self
