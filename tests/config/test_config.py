@@ -39,6 +39,13 @@ def test_every_shipped_config_is_valid(path):
         ({"names": {"sampled": "data_train.csv"}}, "names: each must be different"),
         ({"names": {"sampled": "slices.parquet"}}, "names: slices.parquet is the name of something else"),
         ({"name": ".."}, "name: .*pattern"),
+        ({"names": {"png": ".data_train.new"}}, "names: each must be one plain name"),
+        ({"names": {"png": "a\0b"}}, "names: each must be one plain name"),
+        ({"workspace": "/a\0b"}, "workspace: .*null character"),
+        ({"workspace": "~nosuchuser/x"}, "workspace: there is no such home folder, ~nosuchuser/x"),
+        ({"phantom": {"slices": [5000, 5000]}}, "phantom.slices.0: .*less than or equal to 1000"),
+        ({"train": {"loss": {"label_weights": {"any": -5}}}}, "train.loss.label_weights.any: .*greater than 0"),
+        ({"seed": "9" * 400}, r"seed: .{,200}\.\.\.$"),
         ({"names": {"png": "../elsewhere"}}, "names: each must be one plain name"),
         ({"preprocess": {"size": 100}}, "multiple of 32"),
         ({"steps": ["phantom", "index"]}, "data is set, but the phantom step makes it"),
@@ -86,6 +93,14 @@ def test_an_empty_section_is_its_default(tmp_path):
     config = load(path)
     assert (config.train, config.copy_, config.preprocess) == (Train(), Copy(), Preprocess())
     assert load(path, {"train.gate.max_missed": "0.2"}).train == Train(gate={"max_missed": 0.2})
+
+
+def test_one_end_of_a_window_keeps_the_other(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("workspace: w\ndata: {labels: l.csv, dicom: d}\n")
+    assert load(path, {"preprocess.red.width": "200"}).preprocess.windows[0] == (75, 200)
+    with pytest.raises(ConfigError, match="nested too deep"):
+        load(path, {"seed": "[" * 5000})
 
 
 def test_yaml_scientific_notation_without_a_dot(tmp_path):

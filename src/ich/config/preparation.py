@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from ich.config.section import Count, Fraction, Positive, Section, UserPath
 from ich.labels import SUBTYPES, Label
 
+SliceCount = Annotated[int, Field(ge=1, le=1000)]
+
 # What else the workspace holds (ARCHITECTURE.md); names of the config must be others.
 _OUR_NAMES = {
     "phantom", "parts", "records", "models", "runs", "index.parquet", "slices.parquet", "splits.json",
@@ -28,7 +30,7 @@ class Names(Section):
     def _plain_and_different(self) -> Self:
         names = list(dict(self).values())
         for name in names:
-            if name in ("", ".", "..") or "/" in name or "\\" in name:
+            if not name.isprintable() or name.startswith(".") or not name or "/" in name or "\\" in name:
                 raise ValueError(f"names: each must be one plain name inside the workspace, got {name!r}")
         files = [*names, *(f"{stem}.csv" for stem in (self.train, self.val, self.test))]
         if taken := _OUR_NAMES & set(files):
@@ -49,7 +51,7 @@ class Phantom(Section):
     """Synthetic head CT to try the pipeline on."""
 
     patients: Positive = Field(200, description="Number of patients; each has one series.")
-    slices: tuple[Positive, Positive] = Field((20, 40), description="Fewest and most slices of a series.")
+    slices: tuple[SliceCount, SliceCount] = Field((20, 40), description="Fewest and most slices of a series.")
     prevalence: Literal["rsna", "enriched"] = Field(
         "enriched", description="Share of patients with a bleed: as in the RSNA 2019 data, or about half of them."
     )
@@ -143,14 +145,16 @@ class OfflineAugmentation(Section):
     blur_kernel: tuple[int, int] = Field((3, 5), description="Smallest and largest kernel, odd, in pixels.")
     elastic: Fraction = Field(0.3, description="Probability of an elastic deformation.")
     elastic_alpha: float = Field(30, ge=0, description="Scale of the displacement field, in pixels (albumentations).")
-    elastic_sigma: float = Field(5, gt=0, description="Smoothing of the displacement field, in pixels.")
+    elastic_sigma: float = Field(5, gt=0, le=32, description="Smoothing of the displacement field, in pixels.")
     shift: Fraction = Field(0, description="Uniform in +- this share of the image, along rows and columns.")
 
     @model_validator(mode="after")
     def _kernels_are_odd(self) -> Self:
         smallest, largest = self.blur_kernel
-        if not (1 <= smallest <= largest and smallest % 2 and largest % 2):
-            raise ValueError(f"blur_kernel must be two odd numbers, the smaller first, got {list(self.blur_kernel)}")
+        if not (1 <= smallest <= largest <= 31 and smallest % 2 and largest % 2):
+            raise ValueError(
+                f"blur_kernel must be two odd numbers up to 31, the smaller first, got {list(self.blur_kernel)}"
+            )
         return self
 
 

@@ -11,6 +11,8 @@ from ich.config import Experiment
 from ich.config.keys import config_keys
 from ich.errors import ConfigError, one_line
 
+_LONGEST_VALUE = 80  # characters of a wrong value that are shown
+
 
 class _Loader(yaml.SafeLoader):
     """YAML without its traps: a key that stands twice is an error, and 007, 1.10 and 2024-06-01 stay the text they are.
@@ -99,6 +101,8 @@ def _set(tree: dict[str, Any], key: str, text: str) -> None:
         tree[last] = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError):
         tree[last] = text
+    except RecursionError as error:
+        raise ConfigError(f"--{key}: the value is nested too deep") from error
 
 
 def _describe(item: Any) -> str:
@@ -115,7 +119,12 @@ def _describe(item: Any) -> str:
         return f"{key} is missing; add it"
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
-    return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
+    return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, got {_shown(item['input'])}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 def _keys_beside(location: list[str]) -> list[str]:

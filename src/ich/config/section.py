@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -17,7 +17,16 @@ def _number_as_text(value: Any) -> Any:
     return str(value) if type(value) in (int, float) else value
 
 
-UserPath = Annotated[Path, BeforeValidator(_number_as_text), AfterValidator(Path.expanduser)]
+def _usable(path: Path, info: ValidationInfo) -> Path:
+    if "\0" in str(path):
+        raise ValueError(f"{info.field_name}: a path cannot hold a null character")
+    try:
+        return path.expanduser()
+    except RuntimeError as error:  # ~nosuchuser
+        raise ValueError(f"{info.field_name}: there is no such home folder, {path}; write the path in full") from error
+
+
+UserPath = Annotated[Path, BeforeValidator(_number_as_text), AfterValidator(_usable)]
 
 
 class Section(BaseModel):
@@ -30,11 +39,16 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _empty_section_is_its_default(cls, values: Any) -> Any:
-        """YAML reads `train:` with nothing under it as null."""
+    def _what_is_left_out_is_the_default(cls, values: Any) -> Any:
+        """`train:` with nothing under it, which YAML reads as null, and `red: {width: 200}` without its center."""
         if not isinstance(values, dict):
             return values
-        sections = {
-            field.alias or name for name, field in cls.model_fields.items() if isinstance(field.default, Section)
-        }
-        return {key: value for key, value in values.items() if value is not None or key not in sections}
+        given = dict(values)
+        for name, field in cls.model_fields.items():
+            key = field.alias or name
+            if isinstance(field.default, Section) and key in given:
+                part = given.pop(key)
+                if part is not None:
+                    defaults = {each: getattr(field.default, each) for each in type(field.default).model_fields}
+                    given[key] = defaults | part if isinstance(part, dict) else part
+        return given

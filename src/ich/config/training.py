@@ -45,14 +45,17 @@ class Heads(Section):
     l2: float = Field(0, ge=0, description="L2 penalty on the kernels of the heads' dense layers.")
 
 
+LabelWeight = Annotated[float, Field(gt=0, le=1000)]
+
+
 class Loss(Section):
     """Binary cross-entropy, weighted."""
 
     class_weights: Literal["balanced", "none"] = Field(
         "balanced", description="`balanced`: n / (2 n_class) for each label's positives and negatives."
     )
-    label_weights: dict[Label, float] = Field({}, description="Factor on one label's loss, e.g. {epidural: 2}.")
-    focal_gamma: float = Field(0, ge=0, description="Focal loss exponent; 0 is plain cross-entropy.")
+    label_weights: dict[Label, LabelWeight] = Field({}, description="Factor on one label's loss, e.g. {epidural: 2}.")
+    focal_gamma: float = Field(0, ge=0, le=10, description="Focal loss exponent; 0 is plain cross-entropy.")
 
 
 class Phase(Section):
