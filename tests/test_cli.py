@@ -13,8 +13,9 @@ import pytest
 
 from conftest import make_labels, make_slice
 from ich.cli import app, parse_overrides, run_command
+from ich.config.read import load
 from ich.errors import ConfigError
-from ich.stages import STEPS
+from ich.stages import STEPS, claimed
 from ich.workspace import fingerprint
 
 PREPARATION = "[index, split, sample, copy, preprocess]"
@@ -333,3 +334,50 @@ def test_a_notebooks_plotting_backend_does_not_matter(config_file):
     code = "import sys; from ich.cli import run_command; run_command(sys.argv[1:]); import ich.evaluation.plots"
     command = [sys.executable, "-c", code, "config", "-c", str(config_file())]
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_tables_that_were_shortened_or_edited_are_made_again(config_file, small_dataset, tmp_path, capfd):
+    config = str(config_file(steps=PREPARATION[:-1] + ", augment]", augment="{target: 20}"))
+    assert run_command(["run", "-c", config]) == 0
+    for name in ("data_test", "data_train"):
+        table = tmp_path / "workspace" / f"{name}.csv"
+        before = table.read_bytes()
+        lines = before.splitlines(keepends=True)
+        table.write_bytes(b"".join(lines[: len(lines) // 2]))
+        capfd.readouterr()
+        assert run_command(["run", "-c", config]) == 0
+        assert "preprocess: up to date" not in capfd.readouterr().err
+        assert table.read_bytes() == before
+
+
+def test_a_step_by_hand_does_not_build_on_other_settings(config_file, small_dataset, capfd):
+    config = str(config_file(steps=PREPARATION[:-1] + ", augment]"))
+    assert run_command(["run", "-c", config]) == 0
+    assert run_command(["augment", "-c", config, "--preprocess.red.width", "200", "--preprocess.workers", "2"]) == 1
+    assert "preprocess was run with preprocess.red.width 215.0, now 200.0; run it again" in capfd.readouterr().err
+    assert run_command(["augment", "-c", config, "--preprocess.workers", "2", "--train.batch_size", "4"]) == 0
+    assert run_command(["preprocess", "-c", config, "--seed", "1"]) == 1
+    assert "split was run with seed 42, now 1" in capfd.readouterr().err
+
+
+def test_two_commands_do_not_work_in_one_workspace(config_file, small_dataset, capfd):
+    config = config_file()
+    with claimed(load(config)):
+        for command in ("run", "sample"):
+            assert run_command([command, "-c", str(config)]) == 1
+            error = capfd.readouterr().err
+            assert f"another command works in workspace {load(config).workspace} (process {os.getpid()} on " in error
+            assert error.count("\n") == 1
+    assert run_command(["run", "-c", str(config)]) == 0
+
+
+def test_a_workspace_that_is_no_folder_and_a_record_that_is_none(config_file, small_dataset, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    assert run_command(["index", "-c", str(config_file()), "--workspace", str(tmp_path / "file")]) == 1
+    assert "is not a folder; choose another" in capfd.readouterr().err
+    config = str(config_file())
+    assert run_command(["run", "-c", config]) == 0
+    record = tmp_path / "workspace" / "records" / "split.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"outputs": None}))
+    assert run_command(["run", "-c", config]) == 0
+    assert json.loads(record.read_text())["outputs"]

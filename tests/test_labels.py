@@ -53,6 +53,8 @@ def test_harmless_variants_read_the_same(tmp_path, change):
         ("ID,Value\nID_a_any,0\n", "no column Label"),
         ("ID,Label\nID_a_any,0\nID_a_anny,0\n", "row 2: ID must look like"),
         ("ID,Label\n../../etc_any,0\n", "row 1: ID must look like"),
+        ("ID,Label\nID_a_any,0,9\n", "not a CSV file with ID,Label in each row"),
+        ("ID,Label,ID\nID_a_any,0,1\n", "has the column ID twice"),
         ("ID,Label\nID_a_any,2\n", "row 1: Label must be 0 or 1, got '2'"),
         ("ID,Label\nID_a_any,\n", "row 1: Label must be 0 or 1, got None"),
         ("ID,Label\nID_a_any,0\nID_a_any,1\n", "row 2: ID_a_any is 0 in one row and 1 in another"),
@@ -61,7 +63,10 @@ def test_harmless_variants_read_the_same(tmp_path, change):
             "ID,Label\n" + "".join(f"ID_a_{label},{int(label == 'subdural')}\n" for label in LABELS),
             "row 1: any of ID_a must be 1 if a subtype is",
         ),
-        ("ID,Label\n" + "".join(f"ID_a_aug_1_{label},0\n" for label in LABELS), "named like an augmented image"),
+        (
+            "ID,Label\n" + "".join(f"ID_a_aug_1_{label},0\n" for label in LABELS),
+            "row 1: ID must not end in _aug_<number>",
+        ),
     ],
 )
 def test_bad_label_files_name_the_row(tmp_path, text, message):
@@ -74,6 +79,33 @@ def test_bad_label_files_name_the_row(tmp_path, text, message):
 def test_missing_label_file(tmp_path):
     with pytest.raises(DataError, match="does not exist; set data.labels"):
         read_long_labels(tmp_path / "no.csv")
+
+
+def test_utf_16_and_a_folder_are_named(tmp_path):
+    (tmp_path / "labels.csv").write_text("ID,Label\nID_a_any,0\n", encoding="utf-16")
+    with pytest.raises(DataError, match="is UTF-16; save it as UTF-8"):
+        read_long_labels(tmp_path / "labels.csv")
+    with pytest.raises(DataError, match="is a folder"):
+        read_long_labels(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        ("ID_1,0,0,0,0,0,0", "must stand in one row only"),
+        ("ID_1,1,1,0,0,0,0", "must stand in one row only"),
+        ("../x,0,0,0,0,0,0", "must look like ID_<hex>"),
+        (",0,0,0,0,0,0", "must look like ID_<hex>"),
+        ("ID_2,7,7,0,0,0,0", "labels must be 0 or 1"),
+        ("ID_2,0,,0,0,0,0", "labels must be 0 or 1"),
+        ("ID_2,0,1,0,0,0,0", "any must be 1 if a subtype is"),
+    ],
+)
+def test_a_damaged_table_names_the_row(tmp_path, row, rule):
+    table = tmp_path / "data_val.csv"
+    table.write_text(",".join(["ImageID", *LABELS]) + f"\nID_0,0,0,0,0,0,0\nID_1,0,0,0,0,0,0\n{row}\n")
+    with pytest.raises(DataError, match=rf"data_val\.csv, row [23]: .*{rule}.* delete the file and run the step"):
+        read_table(table)
 
 
 def test_wide_table_round_trip(tmp_path):

@@ -13,16 +13,17 @@ import os
 import signal
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import polars as pl
 
 from ich import __version__
 from ich.errors import IchError
+from ich.labels import IMAGE_ID
 from ich.progress import progress_bar
 from ich.workspace import write_parquet
 
@@ -63,7 +64,7 @@ def run_in_chunks(
     settings: str,
     workers: int = 0,
     chunk: int | None = None,
-    intact: Callable[[pl.DataFrame], bool] = lambda part: True,
+    intact: Callable[[Sequence[Item], pl.DataFrame], bool],
 ) -> pl.DataFrame:
     """Do `work` on every chunk that is not done yet, and return the rows of all chunks in order.
 
@@ -75,7 +76,8 @@ def run_in_chunks(
         settings: text of everything else that the result depends on.
         workers: processes; 0 is one a core, 1 works in this process.
         chunk: items in a chunk, for items that take longer than a slice.
-        intact: whether what an old part speaks of is still there; if not, its chunk is done again.
+        intact: whether an old part holds what `work` would give for the chunk, and what it speaks of is still there;
+            if not, the chunk is done again.
 
     Raises:
         IchError: a worker process died.
@@ -86,15 +88,20 @@ def run_in_chunks(
     parts = [folder / f"{number:06d}-{_key(chunk, settings)}.parquet" for number, chunk in enumerate(chunks)]
     for stale in set(folder.glob("*.parquet")) - set(parts):
         stale.unlink()  # before the work: what it speaks of is about to be written over
-    todo = [(chunk, part) for chunk, part in zip(chunks, parts, strict=True) if not _is_done(part, intact)]
+    todo = [(chunk, part) for chunk, part in zip(chunks, parts, strict=True) if not _is_done(chunk, part, intact)]
     with progress_bar(title, total=len(items), done=len(items) - sum(len(chunk) for chunk, _ in todo)) as advance:
         _run(functools.partial(_do, work), todo, min(workers or os.cpu_count() or 1, len(todo)), advance)
     return pl.concat([pl.read_parquet(part, glob=False) for part in parts]) if parts else work([])
 
 
-def _is_done(part: Path, intact: Callable[[pl.DataFrame], bool]) -> bool:
+def holds(chunk: Sequence[SourceFile], part: pl.DataFrame, schema: Mapping[str, Any]) -> bool:
+    """Whether a part has the columns of `schema`, and a row for each file of its chunk, in order."""
+    return part.schema == pl.Schema(schema) and part[IMAGE_ID].to_list() == [file.image_id for file in chunk]
+
+
+def _is_done(chunk: Sequence[Item], part: Path, intact: Callable[[Sequence[Item], pl.DataFrame], bool]) -> bool:
     try:
-        return part.exists() and intact(pl.read_parquet(part, glob=False))
+        return part.is_file() and intact(chunk, pl.read_parquet(part, glob=False))
     except pl.exceptions.PolarsError:  # a damaged part is no part
         return False
 

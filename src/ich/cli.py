@@ -29,7 +29,7 @@ from ich.errors import (
 )
 from ich.evaluation.terminal import print_results
 from ich.interrupts import check, stop_on_signals
-from ich.stages import STEPS, is_up_to_date, run_step
+from ich.stages import STEPS, claimed, is_up_to_date, run_step
 from ich.terminal import print_config_keys, print_info, print_outcome, print_predictions
 from ich.workspace import Workspace, read_json
 
@@ -62,7 +62,9 @@ def _add_step(name: StepName) -> None:
     """Every step is a command of the same form."""
 
     def command(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
-        outcome = run_step(name, load(config, in_section(name, parse_overrides(overrides))))
+        experiment = load(config, in_section(name, parse_overrides(overrides)))
+        with claimed(experiment):
+            outcome = run_step(name, experiment)
         print_outcome(messages, name, outcome)
         if json:
             _print_json(outcome.counts)
@@ -79,6 +81,15 @@ for _name in STEPS:
 def run(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
     """Do all steps of the config in order; those that are up to date are skipped."""
     experiment = _load(config, overrides)
+    with claimed(experiment):
+        results, incomplete = _run_steps(experiment)
+    if json:
+        _print_json(results)
+    return EXIT_INCOMPLETE if incomplete else EXIT_DONE
+
+
+def _run_steps(experiment: Experiment) -> tuple[dict[str, Any], bool]:
+    """Counts of each step, and whether one of them left something out."""
     results: dict[str, Any] = {}
     incomplete = False
     for name in experiment.steps:
@@ -96,9 +107,7 @@ def run(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
         print_outcome(messages, name, outcome)
         results[name] = outcome.counts
         incomplete |= outcome.incomplete
-    if json:
-        _print_json(results)
-    return EXIT_INCOMPLETE if incomplete else EXIT_DONE
+    return results, incomplete
 
 
 @app.command

@@ -38,8 +38,8 @@ class UnreadableSlice(DataError):
     """One DICOM file cannot give a CT slice; the message is the reason that the ledger records."""
 
 
-def one_line(error: BaseException) -> str:
-    """A library's message as a part of ours: on one line, and not too long."""
+def one_line(error: BaseException | str) -> str:
+    """A library's message, or a text from a file, as a part of ours: on one line, and not too long."""
     return " ".join(str(error).split())[:200]
 
 

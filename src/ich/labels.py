@@ -17,6 +17,7 @@ IMAGE_ID = "ImageID"
 COMPETITION = (2, 1, 1, 1, 1, 1)  # weights of the labels in the competition's log loss, which divides by their sum
 
 _LONG_ID = rf"^(ID_[0-9A-Za-z_.-]+?)_({'|'.join(LABELS)})$"
+_WIDE_ID = r"^ID_[0-9A-Za-z_.-]+$"
 _AUGMENTED = re.compile(r"_aug_\d+$")
 
 
@@ -47,27 +48,50 @@ def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
         DataError: no file, no rows, a missing column, a malformed ID, a label other than 0 and 1, an image without all
             six labels, or one with conflicting labels. The message names the row (1 is the first after the header).
     """
+    rows = _read_rows(path)
+    labels = _one_a_label(_parse(rows, path), path)
+    wide = _pivot(labels, path)
+    return wide, len(rows) - len(labels)
+
+
+def _read_rows(path: Path) -> "pl.DataFrame":
+    """ID and Label as text, stripped of blanks, without empty rows at the end."""
     import polars as pl
 
     if not path.is_file():
+        if path.is_dir():
+            raise DataError(f"label file {path} is a folder; set data.labels to the CSV file")
         raise DataError(f"label file {path} does not exist; set data.labels to the competition's label CSV")
+    with path.open("rb") as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            raise DataError(f"label file {path} is UTF-16; save it as UTF-8")
     try:
-        rows = pl.read_csv(path, infer_schema=False, truncate_ragged_lines=True, glob=False)
+        rows = pl.read_csv(path, infer_schema=False, glob=False)
     except pl.exceptions.NoDataError as error:
         raise DataError(
             f"label file {path} is empty; it needs the columns ID,Label and a row per image and label"
         ) from error
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"label file {path} is not a CSV file: {one_line(error)}") from error
+        raise DataError(f"label file {path} is not a CSV file with ID,Label in each row: {one_line(error)}") from error
     names = {name.strip(): name for name in rows.columns}
     for column in ("ID", "Label"):
         if column not in names:
-            raise DataError(f"label file {path} has no column {column} (it has {', '.join(names)}); it needs ID,Label")
+            raise DataError(
+                f"label file {path} has no column {column} (it has {one_line(', '.join(names))}); it needs ID,Label"
+            )
+        if any(name.startswith(f"{column}_duplicated_") for name in names):  # polars' name for it
+            raise DataError(f"label file {path} has the column {column} twice; keep one of them")
     rows = rows.select(pl.col(names[column]).str.strip_chars().alias(column) for column in ("ID", "Label"))
     while len(rows) and not any(rows.row(-1)):
         rows = rows.head(-1)
     if rows.is_empty():
         raise DataError(f"label file {path} has a header but no rows")
+    return rows
+
+
+def _parse(rows: "pl.DataFrame", path: Path) -> "pl.DataFrame":
+    """Split the IDs: ImageID, label, value (0 or 1), and row, beside ID and Label."""
+    import polars as pl
 
     parts = rows.select(
         pl.col("ID").str.extract_groups(_LONG_ID).struct.rename_fields([IMAGE_ID, "label"]).alias("parts"),
@@ -85,7 +109,17 @@ def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
         "must look like ID_<hex>_<label>, label one of " + ", ".join(LABELS),
     )
     _refuse(parts.filter(pl.col("value").is_null()), path, "Label", "must be 0 or 1")
+    _refuse(
+        parts.filter(pl.col(IMAGE_ID).str.contains(_AUGMENTED.pattern)),
+        path,
+        "ID",
+        "must not end in _aug_<number>, as augmented images do; rename it",
+    )
+    return parts
 
+
+def _one_a_label(parts: "pl.DataFrame", path: Path) -> "pl.DataFrame":
+    """Drop repeated rows; refuse those that contradict each other."""
     unique = parts.unique([IMAGE_ID, "label", "value"], keep="first", maintain_order=True)
     conflicts = unique.filter(unique.select(IMAGE_ID, "label").is_duplicated()).sort("row")
     if not conflicts.is_empty():
@@ -93,8 +127,15 @@ def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
         raise DataError(
             f"label file {path}, row {worst['row']}: {worst['ID']} is 0 in one row and 1 in another; keep the right one"
         )
+    return unique
+
+
+def _pivot(labels: "pl.DataFrame", path: Path) -> "pl.DataFrame":
+    """One row an image; refuse an image that lacks a label, or whose `any` is not the OR of its subtypes."""
+    import polars as pl
+
     wide = (
-        unique.pivot(on="label", on_columns=list(LABELS), index=IMAGE_ID, values="value")
+        labels.pivot(on="label", on_columns=list(LABELS), index=IMAGE_ID, values="value")
         .select(IMAGE_ID, *LABELS)
         .sort(IMAGE_ID)
     )
@@ -102,7 +143,7 @@ def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
     if not incomplete.is_empty():
         image = incomplete.row(0, named=True)
         lacking = ", ".join(label for label in LABELS if image[label] is None)
-        row = parts.filter(pl.col(IMAGE_ID) == image[IMAGE_ID])["row"][0]
+        row = labels.filter(pl.col(IMAGE_ID) == image[IMAGE_ID])["row"][0]
         raise DataError(
             f"label file {path}, row {row}: {image[IMAGE_ID]} has no row for {lacking} "
             f"({len(incomplete)} such images); every image needs all six labels"
@@ -110,25 +151,20 @@ def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
     contradiction = wide.filter(pl.col("any") != pl.max_horizontal(SUBTYPES))
     if not contradiction.is_empty():
         image = contradiction[IMAGE_ID][0]
-        row = parts.filter((pl.col(IMAGE_ID) == image) & (pl.col("label") == "any"))["row"][0]
+        row = labels.filter((pl.col(IMAGE_ID) == image) & (pl.col("label") == "any"))["row"][0]
         raise DataError(
             f"label file {path}, row {row}: any of {image} must be 1 if a subtype is, else 0 "
             f"({len(contradiction)} such images); correct it"
         )
-    augmented = wide.filter(pl.col(IMAGE_ID).str.contains(_AUGMENTED.pattern))
-    if not augmented.is_empty():
-        raise DataError(
-            f"label file {path}: {augmented[IMAGE_ID][0]} is named like an augmented image, which would count as one; "
-            "rename it"
-        )
-    return wide, len(rows) - len(unique)
+    return wide
 
 
 def read_table(path: Path) -> "pl.DataFrame":
     """Read one of our wide tables: ImageID and the six labels (UInt8).
 
     Raises:
-        DataError: the file is not there or lacks a column; the message says which step makes it.
+        DataError: the file is not there, lacks a column, or holds what no step of ours writes: an ImageID twice or
+            malformed, a label other than 0 and 1, an `any` that is not the OR of the subtypes.
     """
     import polars as pl
 
@@ -143,7 +179,35 @@ def read_table(path: Path) -> "pl.DataFrame":
     lacking = [column for column in (IMAGE_ID, *LABELS) if column not in table.columns]
     if lacking:
         raise DataError(f"{path} lacks the column {lacking[0]}; delete it and run the step that writes it again")
-    return table.select(IMAGE_ID, *LABELS)
+    table = table.select(IMAGE_ID, *LABELS)
+    _check(table, path)
+    return table
+
+
+def _check(table: "pl.DataFrame", path: Path) -> None:
+    """Refuse a table that was damaged or edited, naming its first bad row (1 is the first after the header)."""
+    import polars as pl
+
+    bad = table.with_row_index("row", 1).select(
+        "row",
+        ImageID=pl.col(IMAGE_ID).str.contains(_WIDE_ID).not_() | pl.col(IMAGE_ID).is_null(),
+        twice=pl.col(IMAGE_ID).is_duplicated(),
+        label=pl.any_horizontal(pl.col(LABELS).is_null(), pl.col(LABELS) > 1),
+        any=pl.col("any") != pl.max_horizontal(SUBTYPES),
+    )
+    rules = {
+        "ImageID": "an ImageID must look like ID_<hex>",
+        "twice": "an ImageID must stand in one row only",
+        "label": "labels must be 0 or 1",
+        "any": "any must be 1 if a subtype is, else 0",
+    }
+    for fault, rule in rules.items():
+        rows = bad.filter(pl.col(fault))["row"]
+        if len(rows):
+            raise DataError(
+                f"{path}, row {rows[0]}: {rule} ({len(rows)} such rows); delete the file and run the step that writes "
+                "it again"
+            )
 
 
 def counts(table: "pl.DataFrame", labels: Sequence[str] = LABELS) -> dict[str, int]:

@@ -1,15 +1,20 @@
 """The steps: which there are, what each depends on, and whether its last result still stands."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import platform
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ich import __version__
 from ich.config import Experiment, StepName
+from ich.config.keys import flatten
 from ich.errors import DataError
 from ich.labels import is_augmented
 from ich.workspace import Outcome, Workspace, file_sizes, fingerprint, provenance, read_json, write_json
@@ -119,13 +124,47 @@ STEPS: dict[StepName, Step] = {
 }
 
 
-_RECORDED = {"key", "inputs", "built_on", "counts", "incomplete", "outputs", "rewritten"}  # what is read again
+_WITHOUT_EFFECT = "preprocess.workers"  # the number of processes changes no byte
+
+# What is read again of a record.
+_RECORDED = {"key", "inputs", "built_on", "counts", "incomplete", "outputs", "rewritten", "config"}
+
+
+@contextlib.contextmanager
+def claimed(config: Experiment) -> Iterator[None]:
+    """Have the workspace to ourselves for the duration of a block.
+
+    Raises:
+        DataError: it holds what is not ours, or another command works in it.
+    """
+    workspace = Workspace(config)
+    _claim(workspace)
+    with (workspace.records / ".lock").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise DataError(
+                f"another command works in workspace {workspace.root} ({lock.read().strip()}); wait until it ends, or "
+                "choose another --workspace"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        lock.flush()
+        yield
 
 
 def run_step(name: StepName, config: Experiment) -> Outcome:
-    """Run one step and record what it did; the record of an earlier run is gone as soon as this one starts."""
+    """Run one step and record what it did; the record of an earlier run is gone as soon as this one starts.
+
+    Raises:
+        DataError: a step before this one was run with other settings, or what the step itself raises.
+    """
     workspace = Workspace(config)
-    _claim(workspace)
+    workspace.records.mkdir(parents=True, exist_ok=True)
+    _refuse_other_settings(name, config)
     _record(name, workspace).unlink(missing_ok=True)
     outcome = STEPS[name].run(config)
     write_json(_record(name, workspace), {
@@ -172,7 +211,30 @@ def _read_record(name: StepName, workspace: Workspace) -> dict[str, Any]:
         content: dict[str, Any] = read_json(_record(name, workspace))
     except DataError:
         return {}
-    return content if isinstance(content, dict) and content.keys() >= _RECORDED else {}
+    dictionaries = ("inputs", "built_on", "counts", "outputs", "rewritten", "config")
+    is_ours = isinstance(content, dict) and content.keys() >= _RECORDED
+    return content if is_ours and all(isinstance(content[key], dict) for key in dictionaries) else {}
+
+
+def _refuse_other_settings(name: StepName, config: Experiment) -> None:
+    """A step that is run by hand must not build on what was made with other settings, and say it was with these."""
+    for earlier in _before(name, config):
+        record = _read_record(earlier, Workspace(config))
+        if not record or record["key"] == _key(earlier, config):
+            continue
+        was, now = flatten(record["config"]), flatten(config.model_dump(mode="json", by_alias=True))
+        sections = (*STEPS[earlier].sections, "names")
+        changed = [
+            f"{key} {value}, now {now.get(key)}"
+            for key, value in was.items()
+            if key.partition(".")[0] in sections and key != _WITHOUT_EFFECT and now.get(key) != value
+        ]
+        difference = changed[0] if changed else "other steps before it, or by another version of ich"
+        raise DataError(f"{earlier} was run with {difference}; run it again (`ich run` repeats all that is needed)")
+
+
+def _before(name: StepName, config: Experiment) -> tuple[StepName, ...]:
+    return config.steps[: config.steps.index(name)] if name in config.steps else ()
 
 
 def _claim(workspace: Workspace) -> None:
@@ -182,6 +244,8 @@ def _claim(workspace: Workspace) -> None:
         DataError: the folder holds something and no step of ours was there before.
     """
     root = workspace.root
+    if (root.exists() or root.is_symlink()) and not root.is_dir():
+        raise DataError(f"workspace {root} is not a folder; choose another")
     if root.is_dir() and any(root.iterdir()) and not workspace.records.is_dir():
         raise DataError(
             f"workspace {root} holds files that are not ours; choose a new folder, or make an empty folder records in "
@@ -203,10 +267,14 @@ def _digest(path: Path) -> str | None:
 
 
 def _natural_digest(path: Path) -> str | None:
-    """What stays the same of a table or folder that augment adds to: of a folder, the images that were there before."""
+    """What stays the same of a table or folder that augment adds to: the rows or images that are not augmented."""
     if path.is_dir():
         return _images_digest(path, augmented=False)
-    return "table" if path.exists() else None
+    if not path.exists():
+        return None
+    lines = path.read_bytes().splitlines()
+    natural = [line for line in lines if not is_augmented(line.partition(b",")[0].decode("utf-8", "replace"))]
+    return hashlib.sha256(b"\n".join(natural)).hexdigest()
 
 
 def _images_digest(folder: Path, *, augmented: bool = True) -> str:
@@ -222,14 +290,15 @@ def _images_digest(folder: Path, *, augmented: bool = True) -> str:
 def _built_on(name: StepName, config: Experiment) -> dict[str, Any]:
     """Outputs of the steps before this one, as their records have them."""
     workspace = Workspace(config)
-    earlier = config.steps[: config.steps.index(name)] if name in config.steps else ()
-    return {step: _read_record(step, workspace).get("outputs") for step in earlier if _record(step, workspace).exists()}
+    earlier = [step for step in _before(name, config) if _record(step, workspace).exists()]
+    return {step: _read_record(step, workspace).get("outputs") for step in earlier}
 
 
 def _key(name: StepName, config: Experiment) -> str:
     """Hash of the settings of the step and of every step before it: a change anywhere upstream changes it."""
     dump = config.model_dump(mode="json", by_alias=True)
-    dump["preprocess"].pop("workers")  # the number of workers changes no byte
+    section, key = _WITHOUT_EFFECT.split(".")
+    dump[section].pop(key)
     position = config.steps.index(name) if name in config.steps else len(config.steps)
     chain = [*config.steps[:position], name]
     settings = [(step, {section: dump[section] for section in STEPS[step].sections}) for step in chain]

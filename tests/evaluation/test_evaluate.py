@@ -86,8 +86,8 @@ def write_model(config: Experiment) -> None:
     write_card(
         model,
         Card(
-            model=config.train.model, file_sha256=fingerprint(model), labels=LABELS, windows=((40, 80),) * 3, size=32,
-            aspect="pad", gate=gate if config.train.model == "cascade" else None,
+            model=config.train.model, file_sha256=fingerprint(model), labels=LABELS, windows=config.preprocess.windows,
+            size=config.preprocess.size, aspect="pad", gate=gate if config.train.model == "cascade" else None,
             conditional_prevalence=dict.fromkeys(SUBTYPES, 0.2), provenance={},
             training={"run": config.name, "splits_sha256": fingerprint(Workspace(config).splits)},
             config=config.model_dump(mode="json"),
@@ -248,7 +248,8 @@ def test_labels_without_positives_are_reported_as_undefined(made_up: Callable[..
     workspace = Workspace(config)
     for split in ("val", "test"):
         table = pl.read_csv(workspace.table(split))
-        table.with_columns(pl.col("epidural") * 0).write_csv(workspace.table(split))
+        table = table.with_columns(pl.col("epidural") * 0)
+        table.with_columns(any=pl.max_horizontal(SUBTYPES)).write_csv(workspace.table(split))
     stage.evaluate(config)
     content = json.loads((workspace.report / "metrics.json").read_text())
     auroc = content["splits"]["test"]["levels"]["slice"]["epidural"]["auroc"]
@@ -296,6 +297,18 @@ def _train_another_run(workspace: Workspace) -> None:
     card.write_text(json.dumps(content))
 
 
+def _edit_the_window_of_the_card(workspace: Workspace) -> None:
+    card = workspace.final_model.with_suffix(".json")
+    content = json.loads(card.read_text())
+    content["windows"][0] = [75.0, 1.0]
+    card.write_text(json.dumps(content))
+
+
+def _empty_the_config_of_the_card(workspace: Workspace) -> None:
+    card = workspace.final_model.with_suffix(".json")
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"config": {}}))
+
+
 def _train_with_other_settings(workspace: Workspace) -> None:
     card = workspace.final_model.with_suffix(".json")
     content = json.loads(card.read_text())
@@ -315,6 +328,8 @@ def _train_with_other_settings(workspace: Workspace) -> None:
         (_lose_the_split, "splits.json does not exist; run the step that writes it"),
         (_split_anew, "the model was trained with another splits.json"),
         (_train_with_other_settings, "trained with train.heads.gate_units 7, the config says 512; train again"),
+        (_edit_the_window_of_the_card, r"the card of cascade_final\.keras contradicts the config it holds"),
+        (_empty_the_config_of_the_card, r"trained with preprocess\.size unknown, the config says 64; train again"),
         (_train_another_run, "the saved model is cascade of run other, not cascade of run default"),
     ],
 )

@@ -72,3 +72,23 @@ def test_a_file_name_that_the_tables_cannot_hold(experiment, small_dataset, tmp_
     with pytest.raises(DataError, match=r"ID_caf\\xe9\.dcm: names must be UTF-8.*rename it \(1 such files\)") as error:
         index(experiment())
     assert str(error.value).isascii()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda part: part.head(5),
+        lambda part: part.drop("position"),
+        lambda part: part.with_columns(position=pl.lit("here")),
+        lambda part: part.reverse(),
+    ],
+    ids=["fewer rows", "lacks a column", "another type", "other slices"],
+)
+def test_a_part_that_is_not_what_it_should_be_is_made_again(experiment, small_dataset, damage):
+    config = experiment()
+    index(config)
+    whole = Workspace(config).index.read_bytes()
+    (part,) = (Workspace(config).parts / "index").iterdir()
+    damage(pl.read_parquet(part)).write_parquet(part)
+    index(config)
+    assert Workspace(config).index.read_bytes() == whole

@@ -139,3 +139,26 @@ def test_splits_json_that_holds_no_split(experiment, text):
     workspace.splits.write_text(text)
     with pytest.raises(DataError, match=r"splits\.json does not hold a split; delete it and run split again"):
         read_assignment(workspace)
+
+
+@pytest.mark.parametrize("unit", ["patient", "slice"])
+def test_a_split_that_lacks_slices_is_refused(experiment, small_dataset, unit):
+    config = experiment(split={"unit": unit})
+    for step in (index, split, sample, preprocess):
+        step(config)
+    workspace = Workspace(config)
+    content = json.loads(workspace.splits.read_text())
+    del content["assignment"][next(iter(content["assignment"]))]
+    workspace.splits.write_text(json.dumps(content))
+    lost = "lacks 1 patients, with 4 slices" if unit == "patient" else "lacks 1 of the 48 labelled slices"
+    with pytest.raises(DataError, match=rf"splits\.json {lost}; run split again"):
+        sample(config)
+    with pytest.raises(DataError, match=r"splits\.json lacks 1 .*; run split again"):
+        preprocess(config)
+
+
+def test_slices_whose_header_cannot_be_read_belong_to_no_patient(experiment, small_dataset, tmp_path):
+    (tmp_path / "dicom" / f"{small_dataset[5]}.dcm").write_text("not dicom")
+    config = experiment()
+    index(config)
+    assert small_dataset[5] not in patients(Workspace(config))["ImageID"].to_list()

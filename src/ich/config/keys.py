@@ -1,7 +1,7 @@
 """Every key of the config with its default, choices and meaning, from the schema itself."""
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
@@ -29,6 +29,14 @@ class Key(NamedTuple):
 def config_keys() -> Iterator[Key]:
     """All keys, in the order of the schema."""
     return _keys(Experiment, None, "", "")
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by their dotted keys: {"split": {"unit": "slice"}} -> {"split.unit": "slice"}."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
 
 
 def _keys(model: type[BaseModel], defaults: BaseModel | None, prefix: str, about: str) -> Iterator[Key]:

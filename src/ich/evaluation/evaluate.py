@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ich.card import Card, read_card
 from ich.config import Experiment
+from ich.config.keys import flatten
 from ich.errors import DataError
 from ich.evaluation import baseline, examples, leakage, plots, predictions, report, results, summary, terminal
 from ich.evaluation.predictions import Scored
@@ -109,27 +110,14 @@ def _refuse_other_training(card: Card, workspace: Workspace) -> None:
             f"the model was trained with another {workspace.splits.name}: what is held out now may have been trained "
             "on; train again"
         )
-    was, now = _settings(card.config), _settings(config.model_dump(mode="json", by_alias=True))
-    for key, value in was.items():
-        if key in now and now[key] != value:
-            raise DataError(f"the saved model was trained with {key} {value}, the config says {now[key]}; train again")
-
-
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a network depends on: `train.batch_size: 32` and so on."""
-    flat: dict[str, Any] = {}
-
-    def add(key: str, value: Any) -> None:
-        if not isinstance(value, Mapping):
-            flat[key] = value
-            return
-        for name, inner in value.items():
-            add(f"{key}.{name}", inner)
-
-    for section in ("preprocess", "train"):
-        add(section, config.get(section, {}))
-    flat.pop("preprocess.workers", None)
-    return flat
+    was, now = flatten(card.config), flatten(config.model_dump(mode="json", by_alias=True))
+    for key, value in now.items():
+        if key.startswith(("preprocess.", "train.")) and key != "preprocess.workers" and was.get(key) != value:
+            had = was.get(key, "unknown")
+            raise DataError(f"the saved model was trained with {key} {had}, the config says {value}; train again")
+    made_for = (card.windows, card.size, card.aspect)
+    if made_for != (config.preprocess.windows, config.preprocess.size, config.preprocess.aspect):
+        raise DataError(f"the card of {workspace.final_model.name} contradicts the config it holds; train again")
 
 
 def _predict(workspace: Workspace, tables: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, dict[str, int]]:

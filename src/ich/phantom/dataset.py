@@ -52,7 +52,7 @@ def phantom(config: Experiment) -> Outcome:
     truth = run_in_chunks(
         "phantom patients", range(config.phantom.patients), functools.partial(make_patients, config=config),
         folder=workspace.parts / "phantom", settings=_settings(config), chunk=PATIENTS_AT_ONCE,
-        intact=lambda part: _files_are_there(workspace, part),
+        intact=lambda patients, part: _is_whole(config, patients, part),
     )  # fmt: skip
     _sweep(config, truth)
     _write_labels(config, truth)
@@ -88,8 +88,11 @@ def _settings(config: Experiment) -> str:
     return json.dumps([VERSION, config.seed, settings], sort_keys=True)
 
 
-def _files_are_there(workspace: Workspace, part: pl.DataFrame) -> bool:
-    there = file_sizes(folder(workspace))
+def _is_whole(config: Experiment, patients: Sequence[int], part: pl.DataFrame) -> bool:
+    """Whether a part has all slices of its patients, and their files are there as they were written."""
+    if len(part) != sum(draw_count(config, number) for number in patients):
+        return False
+    there = file_sizes(folder(Workspace(config)))
     made = part.filter(pl.col("size").is_not_null()).select(IMAGE_ID, "size")
     return all(there.get(f"{image_id}.dcm") == size for image_id, size in made.iter_rows())
 

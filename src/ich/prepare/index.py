@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from ich.chunks import SourceFile, run_in_chunks, source_files
+from ich.chunks import SourceFile, holds, run_in_chunks, source_files
 from ich.config import Experiment
 from ich.dicom.read import read_header
 from ich.errors import DataError, UnreadableSlice, printable
@@ -31,7 +31,8 @@ def index(config: Experiment) -> Outcome:
     image_ids = sorted(on_disk | labelled)
     table = run_in_chunks(
         "index", source_files(image_ids, workspace.dicom_source), index_chunk,
-        folder=workspace.parts / "index", settings=repr(INDEX_SCHEMA), workers=config.preprocess.workers,
+        folder=workspace.parts / "index", settings="", workers=config.preprocess.workers,
+        intact=lambda chunk, part: holds(chunk, part, INDEX_SCHEMA),
     )  # fmt: skip
     write_parquet(workspace.index, add_series_order(table))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from ich.chunks import SourceFile, run_in_chunks, source_files
+from ich.chunks import SourceFile, holds, run_in_chunks, source_files
 from ich.config import Experiment, Preprocess
 from ich.dicom.read import CtSlice, read_slice
 from ich.errors import DataError, UnreadableSlice
@@ -39,13 +39,13 @@ def preprocess(config: Experiment) -> Outcome:
         "preprocess", source_files(image_ids, workspace.dicom),
         functools.partial(preprocess_chunk, png=workspace.png, how=config.preprocess),
         folder=workspace.parts / "preprocess",
-        settings=f"{config.preprocess.model_dump_json(exclude={'workers'})} {workspace.png} {SLICES_SCHEMA}",
+        settings=f"{config.preprocess.model_dump_json(exclude={'workers'})} {workspace.png}",
         workers=config.preprocess.workers,
-        intact=lambda part: _images_are_whole(part, there),
+        intact=lambda chunk, part: holds(chunk, part, SLICES_SCHEMA) and _images_are_whole(part, there),
     )  # fmt: skip
     write_parquet(workspace.slices, add_series_order(table))
     _remove_stale(workspace.png, set(there), table)
-    outcome = _outcome(table, [workspace.slices, workspace.png])
+    outcome = _outcome(table, len(image_ids), [workspace.slices, workspace.png])
     if workspace.splits.exists():
         outcome.rewritten = fill_split_folders(workspace)
     return outcome
@@ -100,10 +100,10 @@ def _remove_stale(folder: Path, before: set[str], table: pl.DataFrame) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _outcome(table: pl.DataFrame, outputs: list[Path]) -> Outcome:
+def _outcome(table: pl.DataFrame, asked: int, outputs: list[Path]) -> Outcome:
     counts = status_counts(table)
-    if sum(counts.values()) != len(table):
-        raise DataError(f"ledger does not add up: {counts} for {len(table)} slices; this is a bug, please report it")
+    if sum(counts.values()) != asked:
+        raise DataError(f"ledger does not add up: {counts} for {asked} slices; this is a bug, please report it")
     repairs = (
         table.explode("repairs", empty_as_null=True).drop_nulls("repairs").group_by("repairs").len().sort("repairs")
     )

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 
 from ich.config import Experiment
+from ich.errors import DataError
 from ich.labels import IMAGE_ID, LABELS, counts, read_long_labels
 from ich.prepare.split import read_assignment
 from ich.workspace import Outcome, Workspace, write_csv
@@ -23,6 +24,8 @@ def sample(config: Experiment) -> Outcome:
     pool, kept = labels, labels.clear()
     if config.sample.scope == "train":
         assignment = read_assignment(workspace)
+        if config.split.unit == "slice" and (lost := len(labels.join(assignment, on=IMAGE_ID, how="anti"))):
+            raise DataError(f"{workspace.splits} lacks {lost} of the {len(labels)} labelled slices; run split again")
         in_split = labels.join(assignment, on=IMAGE_ID, how="inner", maintain_order="left")
         pool = in_split.filter(pl.col("split") == "train").drop("split")
         kept = in_split.filter(pl.col("split") != "train").drop("split")

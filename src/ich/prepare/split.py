@@ -149,7 +149,13 @@ def read_assignment(workspace: Workspace) -> pl.DataFrame:
     )
     if content["unit"] == "slice":
         return units.rename({"unit": IMAGE_ID})
-    return patients(workspace).rename({"patient": "unit"}).join(units, on="unit").select(IMAGE_ID, "split")
+    everyone = patients(workspace).rename({"patient": "unit"})
+    lost = everyone.join(units, on="unit", how="anti")
+    if not lost.is_empty():
+        raise DataError(
+            f"{workspace.splits} lacks {lost['unit'].n_unique()} patients, with {len(lost)} slices; run split again"
+        )
+    return everyone.join(units, on="unit").select(IMAGE_ID, "split")
 
 
 def patients(workspace: Workspace) -> pl.DataFrame:
@@ -176,7 +182,9 @@ def fill_split_folders(workspace: Workspace) -> list[Path]:
     ledger = read_parquet(workspace.slices, IDENTITY_SCHEMA)
     usable = ledger.filter(pl.col("status").is_in(["ok", "repaired"])).select(IMAGE_ID)
     table = read_table(workspace.sampled).join(usable, on=IMAGE_ID, how="semi")
-    table = table.join(read_assignment(workspace), on=IMAGE_ID, how="inner").sort(IMAGE_ID)
+    table = table.join(read_assignment(workspace), on=IMAGE_ID, how="left").sort(IMAGE_ID)
+    if lost := table["split"].null_count():
+        raise DataError(f"{workspace.splits} lacks {lost} of the {len(table)} sampled slices; run split again")
     for name in SPLITS:
         rows = table.filter(pl.col("split") == name).drop("split")
         _fill(workspace.images(name), rows[IMAGE_ID].to_list(), workspace.png)
@@ -189,7 +197,7 @@ def _is_a_split(content: Any) -> bool:
     if not isinstance(content, dict) or content.get("unit") not in ("patient", "slice"):
         return False
     assignment = content.get("assignment")
-    return isinstance(assignment, dict) and all(name in SPLITS for name in assignment.values())
+    return isinstance(assignment, dict) and bool(assignment) and all(name in SPLITS for name in assignment.values())
 
 
 def _fill(folder: Path, image_ids: list[str], png: Path) -> None:
