@@ -14,7 +14,7 @@ from typing import Any
 
 from ich import __version__
 from ich.config import Experiment, StepName
-from ich.config.keys import flatten
+from ich.config.keys import WITHOUT_EFFECT, differences
 from ich.errors import DataError
 from ich.labels import is_augmented
 from ich.workspace import Outcome, Workspace, file_sizes, fingerprint, provenance, read_json, write_json
@@ -124,8 +124,6 @@ STEPS: dict[StepName, Step] = {
 }
 
 
-_WITHOUT_EFFECT = "preprocess.workers"  # the number of processes changes no byte
-
 # What is read again of a record.
 _RECORDED = {"key", "inputs", "built_on", "counts", "incomplete", "outputs", "rewritten", "config"}
 
@@ -222,14 +220,9 @@ def _refuse_other_settings(name: StepName, config: Experiment) -> None:
         record = _read_record(earlier, Workspace(config))
         if not record or record["key"] == _key(earlier, config):
             continue
-        was, now = flatten(record["config"]), flatten(config.model_dump(mode="json", by_alias=True))
         sections = (*STEPS[earlier].sections, "names")
-        changed = [
-            f"{key} {value}, now {now.get(key)}"
-            for key, value in was.items()
-            if key.partition(".")[0] in sections and key != _WITHOUT_EFFECT and now.get(key) != value
-        ]
-        difference = changed[0] if changed else "other steps before it, or by another version of ich"
+        changed = differences(record["config"], config.model_dump(mode="json", by_alias=True), sections)
+        difference = next(changed, "other steps before it, or by another version of ich")
         raise DataError(f"{earlier} was run with {difference}; run it again (`ich run` repeats all that is needed)")
 
 
@@ -297,7 +290,7 @@ def _built_on(name: StepName, config: Experiment) -> dict[str, Any]:
 def _key(name: StepName, config: Experiment) -> str:
     """Hash of the settings of the step and of every step before it: a change anywhere upstream changes it."""
     dump = config.model_dump(mode="json", by_alias=True)
-    section, key = _WITHOUT_EFFECT.split(".")
+    section, key = WITHOUT_EFFECT.split(".")
     dump[section].pop(key)
     position = config.steps.index(name) if name in config.steps else len(config.steps)
     chain = [*config.steps[:position], name]

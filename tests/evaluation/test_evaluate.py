@@ -327,9 +327,9 @@ def _train_with_other_settings(workspace: Workspace) -> None:
         (_share_a_patient, "1 patients are in more than one split"),
         (_lose_the_split, "splits.json does not exist; run the step that writes it"),
         (_split_anew, "the model was trained with another splits.json"),
-        (_train_with_other_settings, "trained with train.heads.gate_units 7, the config says 512; train again"),
+        (_train_with_other_settings, "trained with train.heads.gate_units 7, now 512; train again"),
         (_edit_the_window_of_the_card, r"the card of cascade_final\.keras contradicts the config it holds"),
-        (_empty_the_config_of_the_card, r"trained with preprocess\.size unknown, the config says 64; train again"),
+        (_empty_the_config_of_the_card, r"trained with preprocess\.size not set, now 64; train again"),
         (_train_another_run, "the saved model is cascade of run other, not cascade of run default"),
     ],
 )

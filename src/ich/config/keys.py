@@ -1,7 +1,7 @@
 """Every key of the config with its default, choices and meaning, from the schema itself."""
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
@@ -31,11 +31,21 @@ def config_keys() -> Iterator[Key]:
     return _keys(Experiment, None, "", "")
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by their dotted keys: {"split": {"unit": "slice"}} -> {"split.unit": "slice"}."""
+WITHOUT_EFFECT = "preprocess.workers"  # the number of processes changes no byte
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any], sections: Collection[str]) -> Iterator[str]:
+    """Where two configs (as they are dumped) differ in some sections: "split.unit patient, now slice"."""
+    before, after = _flat(was), _flat(now)
+    for key in before | after:
+        if key.partition(".")[0] in sections and key != WITHOUT_EFFECT and before.get(key) != after.get(key):
+            yield f"{key} {before.get(key, 'not set')}, now {after.get(key, 'not set')}"
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in tree.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
 
 

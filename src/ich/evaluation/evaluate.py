@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ich.card import Card, read_card
 from ich.config import Experiment
-from ich.config.keys import flatten
+from ich.config.keys import differences
 from ich.errors import DataError
 from ich.evaluation import baseline, examples, leakage, plots, predictions, report, results, summary, terminal
 from ich.evaluation.predictions import Scored
@@ -110,11 +110,9 @@ def _refuse_other_training(card: Card, workspace: Workspace) -> None:
             f"the model was trained with another {workspace.splits.name}: what is held out now may have been trained "
             "on; train again"
         )
-    was, now = flatten(card.config), flatten(config.model_dump(mode="json", by_alias=True))
-    for key, value in now.items():
-        if key.startswith(("preprocess.", "train.")) and key != "preprocess.workers" and was.get(key) != value:
-            had = was.get(key, "unknown")
-            raise DataError(f"the saved model was trained with {key} {had}, the config says {value}; train again")
+    changed = differences(card.config, config.model_dump(mode="json", by_alias=True), ("preprocess", "train"))
+    if change := next(changed, None):
+        raise DataError(f"the saved model was trained with {change}; train again")
     made_for = (card.windows, card.size, card.aspect)
     if made_for != (config.preprocess.windows, config.preprocess.size, config.preprocess.aspect):
         raise DataError(f"the card of {workspace.final_model.name} contradicts the config it holds; train again")
