@@ -252,7 +252,7 @@ def test_info_tells_versions_and_disk_need(config_file, small_dataset, capfd):
 
 def many_slices(tmp_path, count):
     """`count` labelled slices that are links to one file."""
-    one = make_slice(tmp_path / "one.dcm", np.full((256, 256), 1000, np.int16))
+    one = make_slice(tmp_path / "one.dcm", np.arange(256 * 256, dtype=np.int16).reshape(256, 256) % 2000)
     (tmp_path / "dicom").mkdir()
     ids = [f"ID_{number:05x}" for number in range(count)]
     for image_id in ids:
@@ -381,3 +381,24 @@ def test_a_workspace_that_is_no_folder_and_a_record_that_is_none(config_file, sm
     record.write_text(json.dumps(json.loads(record.read_text()) | {"outputs": None}))
     assert run_command(["run", "-c", config]) == 0
     assert json.loads(record.read_text())["outputs"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"KERAS_BACKEND": "torch"}, "KERAS_BACKEND is torch, which is not installed"),
+        ({"KERAS_BACKEND": "foo"}, "KERAS_BACKEND is foo, which is not installed"),
+        ({"JAX_PLATFORMS": "bogus"}, "JAX_PLATFORMS is bogus, but there is no such device"),
+    ],
+)
+def test_an_environment_that_asks_for_what_is_not_there(variables, message):
+    command = [sys.executable, "-m", "ich", "info"]
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert message in done.stderr
+
+
+def test_overrides_without_a_config_are_refused(capfd):
+    for command in ("info", "config"):
+        assert run_command([command, "--train.bathc", "3"]) == 2
+        assert "--train.bathc replaces a value of a config file: name the file with -c" in capfd.readouterr().err

@@ -38,12 +38,19 @@ def detector(monkeypatch):
     monkeypatch.setattr(ich.predict, "load_detector", lambda model: MeanBrightness())
 
 
+def even(stored_value):
+    """One value but for a corner of air: a slice of one value throughout is not an image."""
+    image = np.full((64, 64), stored_value, np.int16)
+    image[0, 0] = 0
+    return image
+
+
 @pytest.fixture
 def study(tmp_path):
     """Two series whose file names run against their positions; grey level rises with the position."""
     for number in range(6):
         make_slice(
-            tmp_path / "study" / f"ID_{9 - number}.dcm", np.full((64, 64), 1024 + 10 * number, np.int16),
+            tmp_path / "study" / f"ID_{9 - number}.dcm", even(1024 + 10 * number),
             SeriesInstanceUID=f"series {number % 2}", ImagePositionPatient=[0, 0, 5.0 * number],
         )  # fmt: skip
     return tmp_path / "study"
@@ -78,11 +85,62 @@ def test_table_for_people(study, capfd):
     text = capfd.readouterr().out
     assert "Research use only" in text
     assert re.search(r"ID_9.dcm +0.0( +0.146){6}", text)  # (0 HU: 39, 0 and 73 of 255 on average)
+    assert "IPH intraparenchymal" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_with_a_table_written_the_terminal_shows_a_line_a_series(study, tmp_path, capfd):
+    command = ["predict", str(study), "--model", "model.keras", "--output", str(tmp_path / "out.csv")]
+    assert run_command(command) == 0
+    text = capfd.readouterr().out
+    assert re.search(r"series 0 +3( +0\.\d{3}){6}", text)
+    assert "ID_9.dcm" not in text
+    assert f"6 slices: {tmp_path / 'out.csv'}" in text.replace("\n", "")
+    assert run_command(command) == 0  # over its own table
+
+
+def test_nothing_but_an_earlier_table_is_written_over(study, tmp_path, capfd):
+    (study / "in.csv").write_bytes((study / "ID_9.dcm").read_bytes())
+    (study / "model.keras").write_text("a model")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "linked.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    outputs = {
+        study / "ID_9.dcm": "exists", study / "in.csv": "exists", study / "model.keras": "exists",
+        study: "is a folder", study / "ID_9.dcm" / "out.csv": "is not a folder", tmp_path / "pipe.csv": "exists",
+    }  # fmt: skip
+    before = {path: path.read_bytes() for path in study.iterdir()}
+    for output, message in outputs.items():
+        command = ["predict", str(study), "--model", str(study / "model.keras"), "--output", str(output)]
+        assert run_command(command) == 1
+        error = capfd.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert {path: path.read_bytes() for path in study.iterdir()} == before
+    command = ["predict", str(study), "--model", "model.keras", "--output", str(tmp_path / "link.csv")]
+    assert run_command(command) == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(pl.read_csv(tmp_path / "linked.csv")) == 7
+
+
+def test_files_of_any_name_and_linked_folders_are_found_and_broken_links_are_told(study, tmp_path):
+    (study / "ID_9.dcm").rename(study / "1.2.840.113619.2.5.1762583153")
+    (study / "ID_8.dcm").rename(study / "scan.ima")
+    (study / "lost.dcm").symlink_to(tmp_path / "nowhere.dcm")
+    (study / "deep").mkdir()
+    (study / "deep" / "again").symlink_to(study)  # a circle
+    os.mkfifo(study / "pipe.dcm")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "linked").symlink_to(study)
+    for root in (study, tmp_path / "root"):
+        result = predict([root], tmp_path / "model.keras")
+        assert len(result.rows) == 6
+        reasons = {Path(path).name: reason for path, reason in result.unreadable}
+        assert reasons == {"lost.dcm": "cannot be read: No such file or directory", "pipe.dcm": "not a regular file"}
 
 
 def test_what_is_odd_about_a_series_is_told(study, capfd):
     make_slice(
-        study / "ID_3.dcm", np.full((64, 64), 1024, np.int16), SeriesInstanceUID="series 1",
+        study / "ID_3.dcm", even(1024), SeriesInstanceUID="series 1",
         ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
     )  # fmt: skip
     code = run_command(["predict", str(study), "--model", "model.keras"])
@@ -108,8 +166,9 @@ def test_file_names_that_are_not_utf8(study, tmp_path, capfd, monkeypatch, reada
         pytest.skip("this file system takes UTF-8 names only")
     if not readable:
         Path(odd).write_text("not dicom")
-    arguments = ["predict", str(study), "--model", "model.keras", "--output", str(tmp_path / "out.csv")]
-    assert run_command(arguments) == run_command([*arguments, "--json"]) == (0 if readable else 3)
+    arguments = ["predict", str(study), "--model", "model.keras"]
+    json_too = [*arguments, "--output", str(tmp_path / "out.csv"), "--json"]
+    assert run_command(arguments) == run_command(json_too) == (0 if readable else 3)
     shown = f"{study}/ID_\\xe9.dcm"
     table, _, content = capfd.readouterr().out.partition("{")
     content = json.loads("{" + content)
@@ -122,7 +181,7 @@ def test_input_that_gives_nothing(study, tmp_path):
     with pytest.raises(DataError, match="nowhere does not exist"):
         predict([tmp_path / "nowhere"], tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no .dcm files"):
+    with pytest.raises(DataError, match="no DICOM files"):
         predict([tmp_path / "empty"], tmp_path)
     (tmp_path / "empty" / "a.dcm").write_text("x" * 200)
     with pytest.raises(DataError, match="no readable CT slice among 1 files"):

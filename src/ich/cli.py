@@ -122,14 +122,17 @@ def predict(
 ) -> int:
     """Probabilities of haemorrhage for every slice, in order along each series. Not for clinical use."""
     from ich.predict import predict as predict_files
+    from ich.predict import refuse_output
 
+    if output is not None:
+        refuse_output(output, inputs, model)
     result = predict_files(inputs, model)
     if output is not None:
         result.write_csv(output)
     if json:
         _print_json(result.as_json())
     else:
-        print_predictions(Console(), result)
+        print_predictions(Console(), result, written=output)
     return EXIT_INCOMPLETE if result.unreadable else EXIT_DONE
 
 
@@ -189,17 +192,11 @@ def run_command(arguments: list[str]) -> int:
     except OSError as error:
         messages.print(f"ich: {_explain(error)}", style="red", markup=False)
         return EXIT_FAILED
-    except ModuleNotFoundError as error:
-        if error.name != os.environ.get("KERAS_BACKEND"):
+    except (MemoryError, RuntimeError, ImportError, ValueError) as error:
+        fix = _fix(error)
+        if fix is None:
             raise
-        messages.print(
-            f"ich: KERAS_BACKEND is {error.name}, which is not installed; install it, or unset it", style="red"
-        )
-        return EXIT_FAILED
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        messages.print(f"ich: {_OUT_OF_MEMORY}", style="red", markup=False)
+        messages.print(f"ich: {fix}", style="red", markup=False)
         return EXIT_FAILED
 
 
@@ -236,15 +233,23 @@ def parse_overrides(tokens: tuple[str, ...]) -> dict[str, str]:
 def _explain(error: OSError) -> str:
     where = error.filename or "the workspace"
     if error.errno == errno.ENOSPC:
-        return f"the disk is full while writing {where}; free space (`ich info -c CONFIG` tells how much) and run again"
+        writing = f" while writing {error.filename}" if error.filename else ""
+        return f"the disk is full{writing}; free space (`ich info -c CONFIG` tells how much) and run again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission for {where}; change its permissions, or choose another --workspace"
     return f"{where}: {os.strerror(error.errno) if error.errno else error}"
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, or XLA on a GPU (a RuntimeError of its own class), found no memory."""
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+def _fix(error: Exception) -> str | None:
+    """What to do about an error of Python, Keras or JAX that is the machine's or the environment's; None for a bug."""
+    backend = os.environ.get("KERAS_BACKEND")
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):  # the second is XLA's, on a GPU
+        return _OUT_OF_MEMORY
+    if (isinstance(error, ModuleNotFoundError) and error.name == backend) or "Unable to import backend" in str(error):
+        return f"KERAS_BACKEND is {backend}, which is not installed; install it, or unset KERAS_BACKEND"
+    if "Unable to initialize backend" in str(error):
+        return f"JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS')}, but there is no such device; unset JAX_PLATFORMS"
+    return None
 
 
 def _print_json(content: Any) -> None:

@@ -1,5 +1,6 @@
 """Probabilities for DICOM files: read, window, run the detector, in order along each series."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ich.card import card_path
 from ich.detector import Detector, load_detector
 from ich.dicom.read import CtSlice, SliceHeader, read_slice
 from ich.dicom.series import order_series
@@ -56,18 +58,18 @@ class SeriesPredictions:
         }
 
     def write_csv(self, path: Path) -> None:
-        """One line a slice; repairs are joined with spaces."""
+        """One line a slice; repairs are joined with spaces. A link is followed."""
         table = pl.DataFrame(
             [row | {"repairs": " ".join(row["repairs"])} for row in self.rows], infer_schema_length=None
         )
-        write_csv(path, table)
+        write_csv(path.resolve(), table)
 
 
 def predict(inputs: Iterable[Path], model: Path) -> SeriesPredictions:
     """Predict every slice of the given files and folders.
 
     Args:
-        inputs: DICOM files, or folders that are searched for `.dcm` files and DICOM files without a suffix.
+        inputs: DICOM files, or folders that are searched for `.dcm` files and DICOM files of other names.
         model: a `.keras` file with its card beside it.
 
     Raises:
@@ -90,8 +92,27 @@ def predict(inputs: Iterable[Path], model: Path) -> SeriesPredictions:
     return SeriesPredictions(*_in_order(rows, headers), unreadable)
 
 
+def refuse_output(output: Path, inputs: Iterable[Path], model: Path) -> None:
+    """Check, before anything is computed, that nothing but an earlier table would be written over.
+
+    Raises:
+        DataError: `output` is one of the inputs, the model, a folder, or there already and no .csv file.
+    """
+    shown = printable(output)
+    if output.is_dir():
+        raise DataError(f"--output {shown} is a folder; give the name of a CSV file in it")
+    folder = next(parent for parent in output.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise DataError(f"--output {shown}: {printable(folder)} is not a folder; choose another")
+    if not output.exists():
+        return
+    precious = {path.resolve() for path in (*find_files(inputs), model, card_path(model))}
+    if output.resolve() in precious or not output.is_file() or output.suffix.lower() != ".csv":
+        raise DataError(f"--output {shown} exists, and is not a table of an earlier run; choose another name")
+
+
 def find_files(inputs: Iterable[Path]) -> list[Path]:
-    """Files as given; folders searched, in sorted order. A path that is named twice counts once.
+    """Files as given; folders searched, linked ones too, in sorted order. A path that is named twice counts once.
 
     Raises:
         DataError: an input does not exist, or there is no file in any of them.
@@ -100,29 +121,48 @@ def find_files(inputs: Iterable[Path]) -> list[Path]:
     for path in inputs:
         if not path.exists():
             raise DataError(f"{printable(path)} does not exist; give DICOM files or folders of them")
-        candidates = [path] if path.is_file() else sorted(path.rglob("*"))
-        for file in candidates:
-            if file == path or _looks_like_dicom(file):
-                found[file] = None
+        found |= dict.fromkeys(_search(path) if path.is_dir() else [path])
     if not found:
-        raise DataError("no .dcm files (nor DICOM files without a suffix) in the given folders")
+        raise DataError("no DICOM files in the given folders")
     return list(found)
 
 
+def _search(folder: Path) -> list[Path]:
+    files, seen = [], set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        here = Path(root)
+        if here.resolve() in seen:  # a link to a folder above it
+            folders.clear()
+            continue
+        seen.add(here.resolve())
+        files += [here / name for name in names if _looks_like_dicom(here / name)]
+    return sorted(files)
+
+
 def _looks_like_dicom(file: Path) -> bool:
-    """Whether a file met in a folder is meant: by its ending, or, as scanners often write none, by its first bytes."""
-    if file.name.startswith(".") or not file.is_file():
+    """Whether a file met in a folder is meant: by its ending, or, since scanners write others or none, its first bytes.
+
+    A .dcm that is a broken link or no regular file is meant too: it shows up as unreadable.
+    """
+    if file.name.startswith("."):
         return False
-    if file.suffix:
-        return file.suffix.lower() == ".dcm"
-    with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+    if file.suffix.lower() == ".dcm":
+        return True
+    try:
+        if not file.is_file():
+            return False
+        with file.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def _read(paths: list[Path]) -> tuple[list[tuple[Path, CtSlice]], list[tuple[str, str]]]:
     slices, failures = [], []
     for path in paths:
         try:
+            if path.exists() and not path.is_file():
+                raise UnreadableSlice("not a regular file")
             slices.append((path, read_slice(path)))
         except UnreadableSlice as error:
             failures.append((printable(path), str(error)))

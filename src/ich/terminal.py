@@ -9,11 +9,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from ich.config.keys import config_keys
-from ich.labels import LABELS
+from ich.labels import LABELS, Label
 from ich.workspace import Outcome
 
 if TYPE_CHECKING:
     from ich.predict import SeriesPredictions
+
+
+# Radiology's own, so that a line fits 80 columns.
+ABBREVIATIONS: dict[Label, str] = {
+    "epidural": "EDH", "intraparenchymal": "IPH", "intraventricular": "IVH", "subarachnoid": "SAH", "subdural": "SDH",
+}  # fmt: skip
 
 
 def print_outcome(console: Console, step: str, outcome: Outcome) -> None:
@@ -44,22 +50,51 @@ def split_table(splits: Mapping[str, Mapping[str, Any]], unit: str) -> Table:
     return table
 
 
-def print_predictions(console: Console, result: "SeriesPredictions") -> None:
-    """Probabilities of every slice and what is odd, series by series, and what could not be read."""
+def print_predictions(console: Console, result: "SeriesPredictions", written: Path | None = None) -> None:
+    """Probabilities of every slice and what is odd, series by series, and what could not be read.
+
+    Where the slices were written to a file, a line a series: the highest probability of each label.
+    """
+    if written is not None:
+        _print_series(console, result)
+    else:
+        _print_slices(console, result)
+    for path, reason in result.unreadable:
+        console.print(f"not read: {path}: {reason}", style="yellow", markup=False, soft_wrap=True)
+    if written is not None:
+        console.print(f"{len(result.rows):,} slices: {written}", markup=False, highlight=False, soft_wrap=True)
+    console.print(", ".join(f"{short} {label}" for label, short in ABBREVIATIONS.items()), style="dim")
+    console.print("Research use only; not a medical device.", style="dim")
+
+
+def _print_slices(console: Console, result: "SeriesPredictions") -> None:
     for (name, rows), series in zip(result.by_series(), result.series, strict=True):
-        table = Table(title=f"series {escape(name)}", box=None, padding=(0, 1), title_justify="left")
-        table.add_column("slice", overflow="fold")  # a name cut short names no file
-        for column in ("position mm", *LABELS):
-            table.add_column(column, justify="right", overflow="fold")
+        table = _probability_table("slice", "mm", title=f"series {escape(name)}")
         for row in rows:
             position = "" if row["position_mm"] is None else f"{row['position_mm']:.1f}"
             table.add_row(escape(Path(row["file"]).name), position, *(f"{row[label]:.3f}" for label in LABELS))
         console.print(table)
         for oddity in series["oddities"]:
             console.print(f"  {oddity}", style="yellow", markup=False, highlight=False)
-    for path, reason in result.unreadable:
-        console.print(f"not read: {path}: {reason}", style="yellow", markup=False, soft_wrap=True)
-    console.print("Research use only; not a medical device.", style="dim")
+
+
+def _print_series(console: Console, result: "SeriesPredictions") -> None:
+    table = _probability_table("series", "slices", title="highest probability of a slice")
+    for name, rows in result.by_series():
+        highest = (max(row[label] for row in rows) for label in LABELS)
+        table.add_row(escape(name), f"{len(rows):,}", *(f"{probability:.3f}" for probability in highest))
+    console.print(table)
+    for series in result.series:
+        for oddity in series["oddities"]:
+            console.print(f"series {series['series']}: {oddity}", style="yellow", markup=False, highlight=False)
+
+
+def _probability_table(first: str, second: str, title: str) -> Table:
+    table = Table(title=title, box=None, padding=(0, 1), title_justify="left")
+    table.add_column(first, overflow="fold")  # a name cut short names nothing
+    for column in (second, *(ABBREVIATIONS.get(label, label) for label in LABELS)):
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
 def print_info(console: Console, facts: Mapping[str, Any]) -> None:

@@ -63,7 +63,7 @@ def test_transfer_syntaxes_give_the_same_hu(dicom_slice, syntax):
         ({"Modality": "MR"}, "modality is MR, not CT"),
         ({"Modality": None}, "modality is missing"),
         ({"RescaleIntercept": None}, "RescaleIntercept is missing"),
-        ({"RescaleSlope": 0}, "missing or 0"),
+        ({"RescaleSlope": 0}, "missing, 0 or negative"),
         ({"RescaleSlope": "1e10"}, "cannot be right"),
         ({"RescaleIntercept": "5e9"}, "cannot be right"),
         ({"PixelRepresentation": None}, "PixelRepresentation is missing"),
@@ -97,3 +97,26 @@ def test_not_dicom_and_not_there(tmp_path):
         read_slice(tmp_path / "a.dcm")
     with pytest.raises(UnreadableSlice, match="No such file"):
         read_slice(tmp_path / "b.dcm")
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"RescaleIntercept": 99999}, "no pixel is below 32767 HU|all pixels are 32767 HU"),
+        ({"RescaleSlope": 1e-9, "RescaleIntercept": 0}, "all pixels are 0 HU"),
+        ({"RescaleSlope": -1}, "missing, 0 or negative"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR; a CT slice is MONOCHROME2"),
+    ],
+)
+def test_what_cannot_be_hounsfield_units_is_refused(dicom_slice, tags, reason):
+    with pytest.raises(UnreadableSlice, match=reason):
+        read_slice(dicom_slice("ID_0a", AIR_AND_BRAIN.astype(np.int16), **tags))
+
+
+def test_a_slice_of_air_is_a_slice(dicom_slice):
+    assert set(read_slice(dicom_slice("ID_0a", np.zeros((32, 32), np.int16))).hu.ravel()) == {-1024}
+
+
+def test_control_characters_in_names_become_blanks(dicom_slice):
+    path = dicom_slice("ID_0a", AIR_AND_BRAIN.astype(np.int16), SeriesInstanceUID="a\x1b[31mb")
+    assert read_header(path).series == "a [31mb"

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from ich.hounsfield import Hounsfield, Rescale, to_hounsfield
 
 # The RSNA files hold UIDs such as ID_b81a287f. pydicom would warn of each; we never use a UID as more than a name.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+# What pydicom warns of besides, in two lines and with its own path, is checked here or makes decoding fail.
+warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
 
 _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 _LARGEST_RESCALE = 1e5  # HU: no CT needs more than a few thousand
+_AIR_HU, _DENSE_HU = -900, 1000  # at most air; at least dense bone or metal
 _LARGEST_SIDE = 4096  # pixels; head CT has 512, rarely 768 or 1024: more is a lying header
 
 
@@ -105,9 +109,20 @@ def read_slice(path: Path) -> CtSlice:
     header = _header(dataset)
     rescale = _check(header, dataset)
     try:
-        return CtSlice(header, to_hounsfield(_pixels(dataset, header), rescale))
+        ct = CtSlice(header, to_hounsfield(_pixels(dataset, header), rescale))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UnreadableSlice(f"cannot be turned into HU: {type(error).__name__}: {one_line(error)}") from error
+    _refuse_implausible(ct.hu)
+    return ct
+
+
+def _refuse_implausible(hu: NDArray[np.int16]) -> None:
+    """A slice of air is one; a slice without any soft tissue, fat or air is not in HU, whatever its header says."""
+    lowest, highest = int(hu.min()), int(hu.max())
+    if lowest == highest and lowest > _AIR_HU:
+        raise UnreadableSlice(f"all pixels are {lowest} HU: not an image")
+    if lowest > _DENSE_HU:
+        raise UnreadableSlice(f"no pixel is below {lowest} HU: these are no Hounsfield units")
 
 
 def _open(path: Path, *, stop_before_pixels: bool) -> pydicom.Dataset:
@@ -161,8 +176,10 @@ def _check(header: SliceHeader, dataset: pydicom.Dataset) -> Rescale:
         raise UnreadableSlice(f"BitsAllocated {header.bits_allocated}, BitsStored {header.bits_stored} cannot be right")
     if header.signed is None:
         raise UnreadableSlice("PixelRepresentation is missing: stored values may or may not be signed")
-    if not header.slope or header.intercept is None:
-        raise UnreadableSlice("RescaleSlope or RescaleIntercept is missing or 0: no Hounsfield units without them")
+    if header.photometric not in (None, "MONOCHROME1", "MONOCHROME2"):
+        raise UnreadableSlice(f"PhotometricInterpretation is {header.photometric}; a CT slice is MONOCHROME2")
+    if header.slope is None or header.slope <= 0 or header.intercept is None:
+        raise UnreadableSlice("RescaleSlope or RescaleIntercept is missing, 0 or negative: no HU without them")
     if abs(header.slope) > _LARGEST_RESCALE or abs(header.intercept) > _LARGEST_RESCALE:
         raise UnreadableSlice(f"RescaleSlope {header.slope:g}, RescaleIntercept {header.intercept:g} cannot be right")
     if not dataset.get("PixelData"):
@@ -200,8 +217,10 @@ def _value(dataset: pydicom.Dataset, keyword: str) -> Any:
 
 
 def _text(dataset: pydicom.Dataset, keyword: str) -> str | None:
+    """A tag as text; control characters, which no terminal should be sent, become blanks."""
     value = _value(dataset, keyword)
-    return str(value).strip() or None if value is not None else None
+    text = "" if value is None else "".join(char if char.isprintable() else " " for char in str(value))
+    return text.strip() or None
 
 
 def _number(dataset: pydicom.Dataset, keyword: str) -> float | None:
