@@ -56,10 +56,11 @@ def test_every_kind_of_storage_is_drawn() -> None:
     assert min(drawn.values()) > 30
 
 
-@pytest.mark.parametrize(("patients", "once"), [(29, 0), (30, 1), (200, 1)])
-def test_a_large_set_has_one_truncated_and_one_missing_file(patients: int, once: int) -> None:
+@pytest.mark.parametrize(("patients", "faults"), [(29, 0), (30, 1), (240, 4)])
+def test_a_large_set_has_truncated_and_missing_files(patients: int, faults: int) -> None:
     chosen = draw_single(np.random.default_rng(1), [4] * patients)
     found = Counter(name for fields in chosen.values() for name in fields)
-    assert found["truncated"] == found["missing"] == found["twin"] == once
+    assert found["truncated"] == found["missing"] == faults
+    assert found["twin"] == min(faults, 1)
     assert found["unlabelled"] == found["blank"] == 1
     assert all(len(fields) == 1 for fields in chosen.values())

@@ -60,7 +60,7 @@ class Phantom(Section):
     )
     quirks: bool = Field(True, description="Give the files the faults and oddities of the real data.")
     rows: Literal[128, 256, 512] = Field(512, description="Rows and columns of a slice, in pixels.")
-    masks: bool = Field(False, description="Keep the lesion masks as PNG files beside the DICOM files.")
+    masks: bool = Field(True, description="Keep the lesion masks as PNG files beside the DICOM files.")
 
     @model_validator(mode="after")
     def _fewest_first(self) -> Self:

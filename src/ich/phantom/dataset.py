@@ -3,7 +3,7 @@
     <workspace>/phantom/stage_2_train/<ImageID>.dcm
     <workspace>/phantom/stage_2_train.csv       ID,Label; written last, so a killed run leaves no believable data set
     <workspace>/phantom/truth.parquet           a row a slice: ids, position, labels, lesion pixels, quirks
-    <workspace>/phantom/masks/<ImageID>.png     with phantom.masks: 1 to 5, in the order of SUBTYPES
+    <workspace>/phantom/masks/<ImageID>.png     of slices with haemorrhage: 0, or 1 to 5 in the order of SUBTYPES
 
 Patients are made in parallel processes; each depends on (seed, number) alone, so the bytes are the same for any number
 of processes. Finished patients are kept (`ich.chunks`): a killed run continues.
@@ -30,7 +30,7 @@ from ich.phantom.scanner import geometry, reshape
 from ich.phantom.skull import AIR
 from ich.workspace import Outcome, Workspace, atomic, file_sizes, write_parquet
 
-VERSION = 2  # of the phantoms: raise it when the same seed gives other bytes
+VERSION = 3  # of the phantoms: raise it when the same seed gives other bytes
 CSV_ORDER = (*SUBTYPES, "any")
 REPEATED_IMAGES = 2
 PATIENTS_AT_ONCE = 4  # one to two seconds of work
@@ -132,7 +132,7 @@ def _make_slice(config: Experiment, patient: Patient, source: Patient, index: in
         with atomic(folder(workspace) / f"{identity.image}.dcm") as temporary:
             temporary.write_bytes(content)
         size = len(content)
-    if config.phantom.masks:
+    if config.phantom.masks and made.labels["any"]:
         with atomic(workspace.phantom / "masks" / f"{identity.image}.png") as temporary:
             temporary.write_bytes(cv2.imencode(".png", reshape(made.mask, shape, 0))[1].tobytes())
     return _row(identity, patient, source, made, index) | {"size": size}

@@ -8,7 +8,8 @@ import numpy as np
 
 from ich.phantom.fields import Field
 
-ENOUGH_PATIENTS = 30  # from here on the set holds one truncated and one missing file
+ENOUGH_PATIENTS = 30  # from here on the set holds truncated and missing files
+PATIENTS_A_FAULT = 60  # one truncated and one missing file for so many, at least one of each
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def draw_single(rng: np.random.Generator, slices: Sequence[int]) -> dict[int, di
     order = [int(p) for p in rng.permutation(patients)]
     wanted: list[str] = ["blank", "same_position", "shape", "unlabelled", "monochrome1", "metal"]
     if patients >= ENOUGH_PATIENTS:
-        wanted = ["truncated", "missing", "twin", *wanted, "same_position", "shape"]
+        faults = ["truncated", "missing"] * max(1, patients // PATIENTS_A_FAULT)
+        wanted = [*faults, "twin", *wanted, "same_position", "shape"]
     chosen: dict[int, dict[str, Any]] = {}
     for patient, what in zip(order, wanted, strict=False):
         middle = int(rng.integers(1, max(2, slices[patient] - 1)))

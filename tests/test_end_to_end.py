@@ -1,0 +1,87 @@
+"""The demo's config, smaller: from phantom DICOM files to a report and to predictions of the same files."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import polars as pl
+import pytest
+
+from ich.cli import run_command
+from ich.labels import LABELS
+
+DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
+SMALLER = {
+    "phantom.patients": "36", "phantom.slices": "[8, 10]", "phantom.rows": "128", "preprocess.size": "64",
+    "split.fractions": "[0.5, 0.2, 0.3]", "augment.target": "30", "evaluate.bootstrap": "100",
+    "train.phases": "[{name: learn, epochs: 1, learning_rate: 1.0e-3, trainable: all}]",
+    "train.end_to_end.epochs": "1", "train.gate.max_missed": "0.3",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    root = tmp_path_factory.mktemp("end_to_end") / "workspace"
+    assert run_command(command(root)) == 3  # some phantom files are damaged
+    return root
+
+
+def command(root):
+    overrides = [text for key, value in SMALLER.items() for text in (f"--{key}", value)]
+    return ["run", "-c", str(DEMO), "--workspace", str(root), *overrides]
+
+
+def test_every_step_left_its_files_and_every_slice_is_accounted_for(workspace):
+    truth = pl.read_parquet(workspace / "phantom" / "truth.parquet")
+    index = pl.read_parquet(workspace / "index.parquet")
+    assert set(index["ImageID"]) == set(truth["ImageID"])
+    sampled = pl.read_csv(workspace / "data_sampled.csv")
+    ledger = pl.read_parquet(workspace / "slices.parquet")
+    assert ledger["ImageID"].to_list() == sampled["ImageID"].to_list()
+    usable = set(ledger.filter(pl.col("status").is_in(["ok", "repaired"]))["ImageID"])
+    tables = [pl.read_csv(workspace / f"data_{split}.csv")["ImageID"] for split in ("train", "val", "test")]
+    augmented = {name for name in tables[0] if "_aug_" in name}
+    assert set().union(*tables) - augmented == usable
+    assert sum(map(len, tables)) - len(augmented) == len(usable)
+    assert {path.stem for path in (workspace / "raw_png").iterdir()} == usable
+    assert {path.stem for path in (workspace / "data_train").iterdir()} == set(tables[0])
+    patients = [set(index.filter(pl.col("ImageID").is_in(table.implode()))["patient"]) for table in tables]
+    assert not patients[0] & patients[1] | patients[0] & patients[2] | patients[1] & patients[2]
+
+
+def test_the_report_holds_figures_and_pictures(workspace):
+    report = workspace / "runs" / "demo" / "report"
+    content = json.loads((report / "metrics.json").read_text())
+    test = content["splits"]["test"]
+    assert test["slices"] == len(pl.read_csv(workspace / "data_test.csv"))
+    for label in LABELS:
+        assert 0 <= test["levels"]["slice"][label]["auroc"]["value"] <= 1
+        assert cv2.imread(str(report / f"cm_{label}.png")) is not None
+    assert content["baseline"]["slices"] == test["slices"]
+    assert (report / "report.html").stat().st_size > 100_000
+    history = pl.read_csv(workspace / "runs" / "demo" / "history.csv")
+    assert history["stage"].to_list() == ["gate", "subtypes", "end-to-end"]
+
+
+def test_the_second_run_repeats_nothing_but_what_was_incomplete(workspace, capfd):
+    model = (workspace / "models" / "cascade_final.keras").stat().st_mtime_ns
+    assert run_command(command(workspace)) == 3
+    lines = capfd.readouterr().err.splitlines()
+    done = {line.split(":")[0] for line in lines if line.endswith(": up to date")}
+    assert {"phantom", "split", "sample", "train", "evaluate"} <= done
+    assert (workspace / "models" / "cascade_final.keras").stat().st_mtime_ns == model
+
+
+def test_prediction_of_the_dicom_files_is_what_was_evaluated(workspace, tmp_path, capfd):
+    """Another way to the same numbers: from DICOM, in other batches, through the command."""
+    table, source = tmp_path / "probabilities.csv", workspace / "phantom" / "stage_2_train"
+    model = str(workspace / "models" / "cascade_final.keras")
+    assert run_command(["predict", str(source), "--model", model, "--output", str(table)]) == 3  # truncated files
+    assert "pixel bytes" in capfd.readouterr().out
+    found = pl.read_csv(table).with_columns(ImageID=pl.col("file").str.extract(r"(ID_\w+)\.dcm$"))
+    evaluated = pl.read_parquet(workspace / "runs" / "demo" / "predictions.parquet")
+    both = evaluated.join(found, on="ImageID", how="left", maintain_order="left")
+    for label in LABELS:
+        np.testing.assert_allclose(both[label], both[f"probability_{label}"], atol=1e-5)
+    assert (both["gated_in"] == both["gated_in_right"]).all()
