@@ -1,6 +1,7 @@
 """Shared fixtures: hand-made DICOM slices, small experiments, and where real data is."""
 
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,14 @@ def small_dataset(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def realdata() -> Path:
-    """Folder of real CT slices, named by ICH_REALDATA."""
-    folder = os.environ.get("ICH_REALDATA")
-    if not folder:
-        pytest.skip("ICH_REALDATA is not set: real CT slices are not at hand")
-    return Path(folder)
+def realdata(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of real CT slices: what ICH_REALDATA names, or ../shared/realdata.tar.xz unpacked."""
+    if folder := os.environ.get("ICH_REALDATA"):
+        return Path(folder)
+    archive = Path(__file__).parents[2] / "shared" / "realdata.tar.xz"
+    if not archive.is_file():
+        pytest.skip("no real CT slices: ICH_REALDATA names no folder, and there is no ../shared/realdata.tar.xz")
+    unpacked = tmp_path_factory.mktemp("real")
+    with tarfile.open(archive) as content:
+        content.extractall(unpacked, filter="data")
+    return unpacked / "realdata"

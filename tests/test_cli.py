@@ -351,7 +351,7 @@ def test_tables_that_were_shortened_or_edited_are_made_again(config_file, small_
 
 
 def test_a_step_by_hand_does_not_build_on_other_settings(config_file, small_dataset, capfd):
-    config = str(config_file(steps=PREPARATION[:-1] + ", augment]"))
+    config = str(config_file(steps=PREPARATION[:-1] + ", augment]", augment="{target: 0}"))
     assert run_command(["run", "-c", config]) == 0
     assert run_command(["augment", "-c", config, "--preprocess.red.width", "200", "--preprocess.workers", "2"]) == 1
     assert "preprocess was run with preprocess.red.width 215.0, now 200.0; run it again" in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""Real CT slices through reading, ordering, windowing and the preparation steps. Needs ICH_REALDATA."""
+"""Real CT slices through reading, ordering, windowing, the preparation steps and prediction."""
 
 import json
 
@@ -12,6 +12,7 @@ from ich.dicom.series import order_series
 from ich.errors import UnreadableSlice
 from ich.labels import LABELS
 from ich.predict import predict
+from ich.prepare.copy import copy
 from ich.prepare.index import index
 from ich.prepare.preprocess import preprocess
 from ich.prepare.sample import sample
@@ -30,11 +31,15 @@ def test_all_rsna_slices_go_through_steps_1_to_4(realdata, experiment):
     source = realdata / "rsna"
     config = experiment(
         data={"labels": str(source / "stage_2_train.csv"), "dicom": str(source / "stage_2_train")},
-        split={"fractions": [0.6, 0.2, 0.2]}, preprocess={"size": 256, "workers": 1},
+        split={"fractions": [0.6, 0.2, 0.2]}, copy={"mode": "copy", "verify": "sha256"},
+        preprocess={"size": 256, "workers": 1},
     )  # fmt: skip
-    for step in (index, split, sample, preprocess):
+    for step in (index, split, sample):
         step(config)
+    assert copy(config).counts == {"sampled": 55, "mode": "copy", "copied": 55, "there already": 0, "missing": 0}
+    preprocess(config)
     workspace = Workspace(config)
+    assert workspace.dicom == workspace.root / "raw_dicom"
     table = pl.read_parquet(workspace.slices)
     assert table["status"].to_list() == ["ok"] * 55
     assert table.group_by("bits_stored", "signed").len().sort("bits_stored").rows() == [(12, False, 21), (16, True, 34)]

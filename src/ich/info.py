@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import psutil
 
 from ich.config import Experiment
 from ich.errors import DataError
+from ich.labels import counts, read_long_labels
 from ich.workspace import Workspace, provenance
 
 # Measured on RSNA slices: 512x512 16-bit DICOM, and 256-pixel PNG; the PNG grows with its area.
@@ -40,21 +42,42 @@ def collect(config: Experiment | None) -> dict[str, Any]:
 
 
 def disk_need(config: Experiment) -> int:
-    """Bytes that the workspace will take, estimated from the number of slices and measured sizes.
+    """Bytes that DICOM copies and images will take in the workspace, estimated from label counts and measured sizes.
 
-    Slices are counted as the files of the DICOM folder, or as the most that sampling can draw, if that is fewer.
+    Raises:
+        DataError: the label CSV or the DICOM folder is missing or wrong.
     """
-    source = Workspace(config).dicom_source
-    if not source.is_dir() and "phantom" not in config.steps:
-        raise DataError(f"DICOM folder {source} does not exist; set data.dicom to the folder of the .dcm files")
-    slices = sum(1 for entry in os.scandir(source) if entry.name.endswith(".dcm")) if source.is_dir() else 0
-    if "phantom" in config.steps and not slices:
+    workspace, phantoms = Workspace(config), "phantom" in config.steps
+    if not phantoms and not workspace.dicom_source.is_dir():
+        raise DataError(
+            f"DICOM folder {workspace.dicom_source} does not exist; set data.dicom to the folder of the .dcm files"
+        )
+    if phantoms and not workspace.label_csv.is_file():  # about as many as there will be; all of them may be used
         slices = config.phantom.patients * sum(config.phantom.slices) // 2
-    if config.sample.scope == "all" and config.sample.per_label and config.sample.negatives:
-        slices = min(slices, 6 * config.sample.per_label + config.sample.negatives)
-    png = slices * _PNG_BYTES_256 * config.preprocess.size**2 // 256**2
-    copies = slices * _DICOM_BYTES * ((config.copy_.mode == "copy") + ("phantom" in config.steps))
-    return png + copies
+        used, copies = slices, slices
+    else:
+        labels, _ = read_long_labels(workspace.label_csv)
+        used = images_needed(counts(labels), len(labels), config)
+        copies = len(labels) if phantoms else 0
+    copies += used if config.copy_.mode == "copy" else 0
+    image = _PNG_BYTES_256 * config.preprocess.size**2 // 256**2
+    return used * image + copies * _DICOM_BYTES
+
+
+def images_needed(positives: Mapping[str, int], slices: int, config: Experiment) -> int:
+    """Images that steps 3 and 5 will write, as expected from the labels.
+
+    Args:
+        positives: of each label, among all labelled slices.
+        slices: number of these.
+        config: its sampling, split and augmentation.
+    """
+    how, share = config.sample, config.split.fractions[0] if config.sample.scope == "train" else 1.0
+    positive, negative = share * positives["any"], share * (slices - positives["any"])
+    drawn = min(positive, 6 * how.per_label or positive) + min(negative, how.negatives or negative)
+    training = {label: config.split.fractions[0] * positives[label] for label in config.augment.labels}
+    copies = [max(0.0, config.augment.target - positive) for positive in training.values() if positive]
+    return round(drawn + (1 - share) * slices + (sum(copies) if "augment" in config.steps else 0))
 
 
 def _free(folder: Path) -> int:

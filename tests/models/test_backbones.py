@@ -34,11 +34,23 @@ def test_feature_map_is_a_32nd_of_the_image(name, size):
 def test_pixels_are_scaled_inside_the_graph(name):
     backbone = build_backbone(name, 64, "none", label="trunk")
     inputs = np.full((1, 64, 64, 3), [[[0.0, 127.5, 255.0]]], np.float32)
-    scalers = [
+    scaled = keras.Model(backbone.input, scalers(backbone)[-1].output).predict_on_batch(inputs)
+    assert np.abs(scaled).max() < 3
+
+
+def scalers(backbone):
+    return [
         layer for layer in backbone.layers if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization)
     ]
-    scaled = keras.Model(backbone.input, scalers[-1].output).predict_on_batch(inputs)
-    assert np.abs(scaled).max() < 3
+
+
+def test_members_with_published_weights_scale_pixels_as_those_weights_want_it():
+    (m,) = scalers(build_backbone("EfficientNetV2M", 64, "none", label="trunk"))
+    assert (m.scale, m.offset) == (1 / 128, -1)  # -1 to 1
+    (convnext,) = scalers(build_backbone("ConvNeXtBase", 64, "none", label="trunk"))
+    # ImageNet's mean and standard deviation of 0-255 RGB
+    assert np.ravel(convnext.mean) == pytest.approx([0.485 * 255, 0.456 * 255, 0.406 * 255])
+    assert np.sqrt(np.ravel(convnext.variance)) == pytest.approx([0.229 * 255, 0.224 * 255, 0.225 * 255])
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """The published cascade, full size: EfficientNetV2M gate, EfficientNetV2M and ConvNeXtBase subtypes."""
 
-import keras
 import numpy as np
 
+from ich.augmentation import draw, item_keys
 from ich.config import Train
 from ich.models.build import backbones, build, set_trainable
+from ich.training.fit import compiled_learner
+from ich.training.phases import stages
 
 EFFICIENTNET, CONVNEXT = 53_150_388, 87_566_464  # without their tops, as Keras publishes them: 140.7 M
 GATE_HEAD = (1280 + 1) * 512 + (512 + 1)
@@ -16,17 +18,23 @@ SUBTYPE_HEAD = (
 
 
 def test_full_size_cascade_takes_a_step():
-    """Small images and the fine-tuning phase (`top`): XLA needs 25 s to compile that for a CPU, 67 s for all layers."""
+    """A step as training takes it: augmentation, the competition's loss, Adam, fine-tuning (`top`); images are small.
+
+    XLA needs 25 s to compile that for a CPU, 67 s for all layers.
+    """
     networks = build(Train(weights="none"), 64, 0)
     assert [backbone.count_params() for backbone in backbones(networks.subtypes)] == [EFFICIENTNET, CONVNEXT]
     assert networks.gate.count_params() == EFFICIENTNET + GATE_HEAD
     assert networks.subtypes.count_params() == EFFICIENTNET + CONVNEXT + SUBTYPE_HEAD
     assert networks.final.count_params() == networks.gate.count_params() + networks.subtypes.count_params()
 
-    cascade = set_trainable(networks, "final", "top")
-    cascade.compile(keras.optimizers.SGD(0.05), "binary_crossentropy")  # Adam's moments: 4.7 GB instead of 3.5
-    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    train = Train(batch_size=2)
+    stage = stages(train)[-1]
     labels = np.array([[1, 0, 1, 0, 0, 0], [1, 0, 1, 0, 0, 0]], np.float32)
-    before, after = (float(cascade.train_on_batch(images, labels)) for _ in range(2))
+    phase = train.phases[1].model_copy(update={"learning_rate": 1e-3})
+    learner = compiled_learner(set_trainable(networks, "final", "top"), stage, phase, labels.astype(np.uint8), train)
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    draws = draw(train.augmentation, 0, 0, item_keys(["ID_1", "ID_2"]))
+    before, after = (learner.train_on_batch((images, draws), labels)[0] for _ in range(2))
     assert np.isfinite(before)
     assert after < before

@@ -1,12 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
 from conftest import make_labels
+from ich.config.read import load
 from ich.labels import LABELS, SUBTYPES
 from ich.prepare.sample import draw, sample
 from ich.workspace import Workspace, write_json
+
+REFERENCE = Path(__file__).parents[2] / "configs" / "reference.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +49,21 @@ def test_draw_is_the_notebooks_draw(labels, per_label):
     drawn = draw(labels, per_label, per_label, seed=42)
     assert drawn["ImageID"].to_list() == expected
     assert 0 < len(expected) < len(labels)
+
+
+def test_reference_yaml_draws_the_notebooks_ids_from_a_csv(labels, tmp_path):
+    order = ["epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural", "any"]
+    long = labels.unpivot(order, index="ImageID", variable_name="label", value_name="Label")
+    rows = long.select(pl.format("{}_{}", "ImageID", "label").alias("ID"), "Label")
+    rows.sample(fraction=1, shuffle=True, seed=0).write_csv(tmp_path / "labels.csv")
+    (tmp_path / "dicom").mkdir()
+    given = {"data.labels": tmp_path / "labels.csv", "data.dicom": tmp_path / "dicom", "workspace": tmp_path / "w"}
+    config = load(REFERENCE, {key: str(path) for key, path in given.items()})
+    sample(config)
+    wide = pd.DataFrame({column: labels[column].to_list() for column in labels.columns})
+    table = pl.read_csv(tmp_path / "w" / "data_55k.csv")
+    assert table["ImageID"].to_list() == notebook_draw(wide, 10_000, seed=42)
+    assert table.equals(labels.filter(pl.col("ImageID").is_in(table["ImageID"].implode())).cast(table.schema))
 
 
 def test_zero_takes_all(labels):

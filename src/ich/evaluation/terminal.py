@@ -45,7 +45,7 @@ def _lines(content: Mapping[str, Any]) -> list[str]:
         f"model minus baseline {number(baseline['difference'])}",
     ]
     if called := test["subtype_called_without_any"]:
-        lines.append(f"called positive for a subtype but not for any: {called:,} (each label has its own threshold)")
+        lines.append(f"called for a subtype but not for any: {called:,} (each label has its own threshold)")
     lines.append(
         f"{test['slices']:,} test slices of {test['patients']:,} patients. Research use only; not a medical device."
     )
