@@ -25,6 +25,15 @@ def resolve_precision(precision: str) -> str:
     return _policy_for(jax.devices()[0])
 
 
+def computes_on_cpu() -> bool:
+    """Whether networks run on the CPU; False where the backend is not JAX, as it is not known then."""
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return bool(jax.devices()[0].platform == "cpu")
+
+
 def _policy_for(device: Any) -> str:
     if device.platform != "gpu":
         return "float32"

@@ -14,11 +14,12 @@ from rich.console import Console
 
 from ich.card import Card, Gate, read_card, write_card
 from ich.config import Experiment, Phase, Train
+from ich.cpu_memory import keep_freed_memory
 from ich.data import Manifest, read_manifest
 from ich.errors import DataError, IchError
 from ich.labels import LABELS, Label
 from ich.models.build import Networks, build, set_trainable, start_stage2_from_gate
-from ich.precision import resolve_precision
+from ich.precision import computes_on_cpu, resolve_precision
 from ich.training.callbacks import Bar, Best, History, Record, StopOnNonsense, Validation, save
 from ich.training.finished import FinishedStages
 from ich.training.gating import choose_gate, conditional_prevalence
@@ -62,6 +63,8 @@ def train(config: Experiment) -> Outcome:
     prevalence = conditional_prevalence(read_json(workspace.splits))
     precision = resolve_precision(config.train.precision)
     final, console = workspace.final_model, Console(stderr=True)
+    if computes_on_cpu():
+        keep_freed_memory()
     with dtype_policy(precision):
         networks = build(config.train, config.preprocess.size, config.seed)
         finished = FinishedStages(workspace, precision)
