@@ -14,7 +14,7 @@ from ich.data import read_batch
 from ich.detector import Predictions
 from ich.errors import DataError
 from ich.labels import LABELS
-from ich.predict import find_files, predict
+from ich.predict import predict
 from ich.prepare.preprocess import preprocess
 from ich.prepare.sample import sample
 from ich.workspace import Workspace
@@ -186,10 +186,6 @@ def test_input_that_gives_nothing(study, tmp_path):
     (tmp_path / "empty" / "a.dcm").write_text("x" * 200)
     with pytest.raises(DataError, match="no readable CT slice among 1 files"):
         predict([tmp_path / "empty"], tmp_path)
-
-
-def test_a_file_named_twice_counts_once(study):
-    assert len(find_files([study, study / "ID_9.dcm"])) == 6
 
 
 def test_prediction_sees_the_bytes_that_training_sees(experiment, small_dataset, tmp_path, monkeypatch):

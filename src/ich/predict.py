@@ -1,6 +1,5 @@
 """Probabilities for DICOM files: read, window, run the detector, in order along each series."""
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,6 +11,7 @@ import polars as pl
 
 from ich.card import card_path
 from ich.detector import Detector, load_detector
+from ich.dicom.find import find_files
 from ich.dicom.read import CtSlice, SliceHeader, read_slice
 from ich.dicom.series import order_series
 from ich.errors import DataError, UnreadableSlice, printable
@@ -109,52 +109,6 @@ def refuse_output(output: Path, inputs: Iterable[Path], model: Path) -> None:
     precious = {path.resolve() for path in (*find_files(inputs), model, card_path(model))}
     if output.resolve() in precious or not output.is_file() or output.suffix.lower() != ".csv":
         raise DataError(f"--output {shown} exists, and is not a table of an earlier run; choose another name")
-
-
-def find_files(inputs: Iterable[Path]) -> list[Path]:
-    """Files as given; folders searched, linked ones too, in sorted order. A path that is named twice counts once.
-
-    Raises:
-        DataError: an input does not exist, or there is no file in any of them.
-    """
-    found: dict[Path, None] = {}
-    for path in inputs:
-        if not path.exists():
-            raise DataError(f"{printable(path)} does not exist; give DICOM files or folders of them")
-        found |= dict.fromkeys(_search(path) if path.is_dir() else [path])
-    if not found:
-        raise DataError("no DICOM files in the given folders")
-    return list(found)
-
-
-def _search(folder: Path) -> list[Path]:
-    files, seen = [], set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        here = Path(root)
-        if here.resolve() in seen:  # a link to a folder above it
-            folders.clear()
-            continue
-        seen.add(here.resolve())
-        files += [here / name for name in names if _looks_like_dicom(here / name)]
-    return sorted(files)
-
-
-def _looks_like_dicom(file: Path) -> bool:
-    """Whether a file met in a folder is meant: by its ending, or, since scanners write others or none, its first bytes.
-
-    A .dcm that is a broken link or no regular file is meant too: it shows up as unreadable.
-    """
-    if file.name.startswith("."):
-        return False
-    if file.suffix.lower() == ".dcm":
-        return True
-    try:
-        if not file.is_file():
-            return False
-        with file.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def _read(paths: list[Path]) -> tuple[list[tuple[Path, CtSlice]], list[tuple[str, str]]]:
