@@ -67,6 +67,16 @@ def test_a_damaged_copy_is_made_again(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["a.dcm", "b.dcm"]  # noqa: PTH208
 
 
+def test_a_copy_whose_original_is_gone_is_kept(tmp_path):
+    source, target = tmp_path / "a.dcm", tmp_path / "b.dcm"
+    target.write_bytes(b"1234")
+    assert bring(source, target, Copy(mode="copy")) == "there already"
+    assert bring(source, target, Copy(mode="none")) == "missing"  # the copy is not what would be read
+    target.unlink()
+    target.symlink_to(source)
+    assert bring(source, target, Copy(mode="copy")) == "missing"
+
+
 def test_a_link_is_replaced_by_a_copy_not_written_through(tmp_path):
     source, other, target = tmp_path / "a.dcm", tmp_path / "other.dcm", tmp_path / "b.dcm"
     source.write_bytes(b"1234")

@@ -68,11 +68,14 @@ def copy(config: Experiment) -> Outcome:
 def bring(source: Path, target: Path, how: Copy) -> Result:
     """Copy or link one file, and verify the copy; a copy keeps the time of its original, and so shows its age.
 
+    A copy whose original is gone is kept, and used: `there already`.
+
     Raises:
         DataError: the copy is not what the source is.
     """
     if not source.is_file():
-        return "missing"
+        copied_before = how.mode == "copy" and target.is_file() and not target.is_symlink()
+        return "there already" if copied_before else "missing"
     if how.mode == "none":
         return "there already"
     if how.mode == "link":
