@@ -21,6 +21,8 @@ from ich.labels import LABELS
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
 
+PREPARATION = "[index, split, sample, copy, preprocess]"
+
 
 def make_slice(path: Path, stored_values: NDArray[np.integer], **tags: Any) -> Path:
     """Write one CT slice with RSNA-like headers; a tag given as None is left out."""
@@ -92,6 +94,25 @@ def experiment(tmp_path: Path) -> Callable[..., Experiment]:
         return validate(tree | sections, "test")
 
     return build
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    """A config over the test's own labels.csv and dicom/."""
+
+    def write(**lines):
+        content = {
+            "workspace": tmp_path / "workspace",
+            "steps": PREPARATION,
+            "data": f"{{labels: {tmp_path / 'labels.csv'}, dicom: {tmp_path / 'dicom'}}}",
+            "preprocess": "{size: 64, workers: 1}",
+            "split": "{fractions: [0.5, 0.25, 0.25]}",
+        } | lines
+        path = tmp_path / "config.yaml"
+        path.write_text("".join(f"{key}: {value}\n" for key, value in content.items()))
+        return path
+
+    return write
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from ich.evaluation import intervals, results
-from ich.evaluation.comparison import compare_auroc
 from ich.evaluation.results import Estimate, Sample
 
 
@@ -62,16 +61,3 @@ def test_no_interval_from_replicates_that_are_undefined_or_all_equal():
     assert reason == "no interval: undefined in 1 of 3 replicates"
     assert intervals.percentile_interval(np.ones(9)).reason == "no interval: the same in every replicate"
     assert intervals.percentile_interval(np.empty(0)).reason == "no interval was asked for"
-
-
-def test_paired_difference_is_tighter_than_the_two_scores_and_zero_for_the_same_score():
-    sample = make_clustered(80, 10)
-    truth, first = sample.truth[:, 0], sample.probabilities[:, 0]
-    second = first + np.random.default_rng(2).normal(size=len(first)) * 0.02
-    pair = compare_auroc(truth, (first, second), sample.patients, 400, np.random.default_rng(0))
-    assert width(pair.difference) < 0.3 * width(pair.first)
-    assert pair.difference.value == pytest.approx(pair.first.value - pair.second.value)
-    same = compare_auroc(truth, (first, first * 2), sample.patients, 50, np.random.default_rng(0))
-    assert same.difference.value == 0
-    undefined = compare_auroc(truth | True, (first, second), sample.patients, 50, np.random.default_rng(0))
-    assert undefined.difference.reason == "no negative slice"

@@ -20,7 +20,6 @@ from ich.models.initialize import numpy_initializers
 from ich.png import read_png
 from ich.training import fit
 from ich.training.callbacks import History, scores
-from ich.training.finished import FinishedStages
 from ich.training.fit import fit_stage, train
 from ich.training.gating import conditional_prevalence
 from ich.training.phases import Stage, stages
@@ -378,21 +377,3 @@ def test_stage_2_starts_from_the_gates_trunk_if_asked_to(tiny_backbones, tmp_pat
     monkeypatch.setattr(fit, "fit_stage", look)
     train(config)
     assert same == {"gate": False, "subtypes": start == "gate"}
-
-
-def test_stages_of_another_training_are_not_continued(tiny_backbones, tmp_path):
-    write_squares(tmp_path, train=40, val=20)
-    config = experiment(tmp_path)
-    networks = build(config.train, 64, seed=1)
-    workspace, stage = Workspace(config), stages(config.train)[0]
-    fit.save(networks.gate, workspace.models / "stage1_best.keras")
-    FinishedStages(workspace, "float32").add(stage, {"epochs": 3}, networks.final)
-
-    def believed(other=config, precision="float32"):
-        return set(FinishedStages(Workspace(other), precision).results)
-
-    assert believed() == {"gate"}
-    assert believed(precision="mixed_bfloat16") == set()
-    assert believed(experiment(tmp_path, batch_size=8)) == set()
-    (workspace.models / "stage1_best.keras").write_bytes(b"damaged")
-    assert believed() == set()
