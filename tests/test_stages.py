@@ -5,6 +5,9 @@ import os
 import re
 from pathlib import Path
 
+import polars as pl
+import pytest
+
 from conftest import PREPARATION
 from ich.cli import run_command
 from ich.config.read import load
@@ -165,3 +168,41 @@ def test_a_workspace_that_is_no_folder_and_a_record_that_is_none(config_file, sm
     record.write_text(json.dumps(json.loads(record.read_text()) | {"outputs": None}))
     assert run_command(["run", "-c", config]) == 0
     assert json.loads(record.read_text())["outputs"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "change"),
+    [
+        ({}, ["--seed", "7"]),
+        ({}, ["--split.fractions", "[0.4, 0.3, 0.3]"]),
+        ({"steps": "[sample, copy, preprocess, split]", "sample": "{scope: all}"}, ["--sample.per_label", "2"]),
+        (
+            {"steps": "[sample, copy, preprocess, split]", "sample": "{scope: all}", "split": "{unit: slice}"},
+            ["--sample.negatives", "9", "--sample.per_label", "8"],
+        ),
+    ],
+    ids=["another seed", "other fractions", "fewer slices, notebooks' order", "fewer slices, by slice"],
+)
+def test_a_change_upstream_of_the_split_is_followed(config_file, small_dataset, tmp_path, settings, change):
+    config = str(config_file(**settings))
+    assert run_command(["run", "-c", config]) == 0
+    assert run_command(["run", "-c", config, *change]) == 0
+    fresh = [*change, "--workspace", str(tmp_path / "fresh")]
+    assert run_command(["run", "-c", config, *fresh]) == 0
+    for name in ("data_train", "data_val", "data_test"):
+        there, expected = (tmp_path / folder / f"{name}.csv" for folder in ("workspace", "fresh"))
+        assert there.read_bytes() == expected.read_bytes()
+        names = [{path.name for path in table.with_suffix("").iterdir()} for table in (there, expected)]
+        assert names[0] == names[1]
+
+
+def test_labels_that_lose_patients_are_followed(config_file, small_dataset, tmp_path):
+    config = str(config_file())
+    assert run_command(["run", "-c", config]) == 0
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(labels.read_text().splitlines()[: 1 + 6 * 40]) + "\n")  # two patients fewer
+    for image_id in small_dataset[40:]:
+        (tmp_path / "dicom" / f"{image_id}.dcm").unlink()
+    assert run_command(["run", "-c", config]) == 0
+    tables = [tmp_path / "workspace" / f"data_{split}.csv" for split in ("train", "val", "test")]
+    assert sum(len(pl.read_csv(table)) for table in tables) == 40

@@ -125,7 +125,7 @@ def predict(
     from ich.predict import refuse_output
 
     if output is not None:
-        refuse_output(output, inputs, model)
+        refuse_output(output)
     result = predict_files(inputs, model)
     if output is not None:
         result.write_csv(output)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ich.card import card_path
 from ich.detector import Detector, load_detector
 from ich.dicom.find import find_files
 from ich.dicom.read import CtSlice, SliceHeader, read_slice
@@ -20,6 +19,16 @@ from ich.progress import progress_bar
 from ich.windows import rgb_from_hu
 from ich.workspace import write_csv
 
+COLUMNS = (
+    "file",
+    "series",
+    "slice_index",
+    "position_mm",
+    "slice_spacing_mm",
+    *LABELS,
+    "gated_in",
+    "repairs",
+)  # of the CSV
 _NO_SERIES = "unknown"
 _UNNAMED = "no SeriesInstanceUID: these slices may be of several series"
 _AT_ONCE = 256  # slices held in memory: 50 MB as images of 256 pixels, 135 MB as HU of 512
@@ -62,7 +71,7 @@ class SeriesPredictions:
         table = pl.DataFrame(
             [row | {"repairs": " ".join(row["repairs"])} for row in self.rows], infer_schema_length=None
         )
-        write_csv(path.resolve(), table)
+        write_csv(path.resolve(), table.select(COLUMNS))
 
 
 def predict(inputs: Iterable[Path], model: Path) -> SeriesPredictions:
@@ -92,11 +101,11 @@ def predict(inputs: Iterable[Path], model: Path) -> SeriesPredictions:
     return SeriesPredictions(*_in_order(rows, headers), unreadable)
 
 
-def refuse_output(output: Path, inputs: Iterable[Path], model: Path) -> None:
+def refuse_output(output: Path) -> None:
     """Check, before anything is computed, that nothing but an earlier table would be written over.
 
     Raises:
-        DataError: `output` is one of the inputs, the model, a folder, or there already and no .csv file.
+        DataError: `output` is a folder, or there already and does not begin as our tables do.
     """
     shown = printable(output)
     if output.is_dir():
@@ -106,9 +115,14 @@ def refuse_output(output: Path, inputs: Iterable[Path], model: Path) -> None:
         raise DataError(f"--output {shown}: {printable(folder)} is not a folder; choose another")
     if not output.exists():
         return
-    precious = {path.resolve() for path in (*find_files(inputs), model, card_path(model))}
-    if output.resolve() in precious or not output.is_file() or output.suffix.lower() != ".csv":
+    if not output.is_file() or not _is_our_table(output):
         raise DataError(f"--output {shown} exists, and is not a table of an earlier run; choose another name")
+
+
+def _is_our_table(path: Path) -> bool:
+    header = ",".join(COLUMNS).encode()
+    with path.open("rb") as file:
+        return file.read(len(header) + 1).rstrip(b"\n") == header
 
 
 def _read(paths: list[Path]) -> tuple[list[tuple[Path, CtSlice]], list[tuple[str, str]]]:

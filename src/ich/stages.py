@@ -290,8 +290,9 @@ def _built_on(name: StepName, config: Experiment) -> dict[str, Any]:
 def _key(name: StepName, config: Experiment) -> str:
     """Hash of the settings of the step and of every step before it: a change anywhere upstream changes it."""
     dump = config.model_dump(mode="json", by_alias=True)
-    section, key = WITHOUT_EFFECT.split(".")
-    dump[section].pop(key)
+    for without_effect in WITHOUT_EFFECT:
+        section, key = without_effect.split(".")
+        del dump[section][key]
     position = config.steps.index(name) if name in config.steps else len(config.steps)
     chain = [*config.steps[:position], name]
     settings = [(step, {section: dump[section] for section in STEPS[step].sections}) for step in chain]

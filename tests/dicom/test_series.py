@@ -10,9 +10,9 @@ def axial(place):
 
 
 def test_order_spacing_ties_and_uneven_steps():
-    order = order_series([axial(place) for place in (10.0, 0.0, 5.0 + 1e-13, 5.0, 22.0, None)])
+    order = order_series([axial(place) for place in (10.0, 0.0, 5.125 + 1e-12, 5.125 - 1e-12, 22.0, None)])
     assert order.order == (1, 2, 3, 0, 4, 5)  # the tie keeps the order given, the unknown position comes last
-    assert order.slice_spacing_mm == pytest.approx(5)
+    assert order.slice_spacing_mm == pytest.approx(5.125)
     assert (order.ties, order.uneven_steps) == (1, 1)
 
 

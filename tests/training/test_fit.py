@@ -377,3 +377,36 @@ def test_stage_2_starts_from_the_gates_trunk_if_asked_to(tiny_backbones, tmp_pat
     monkeypatch.setattr(fit, "fit_stage", look)
     train(config)
     assert same == {"gate": False, "subtypes": start == "gate"}
+
+
+def test_a_model_is_not_kept_beside_what_another_training_left(tiny_backbones, tmp_path, monkeypatch):
+    write_squares(tmp_path, train=40, val=20)
+    (tmp_path / "models" / ".ipynb_checkpoints").mkdir(parents=True)  # Jupyter's; not ours to remove
+
+    def config(epochs, name="a"):
+        plan = {"model": "efficientnet", "phases": [ALL | {"epochs": epochs}]}
+        return experiment(tmp_path, **plan).model_copy(update={"name": name})
+
+    def files():
+        rows = [[row[c] for c in ("stage", "phase", "epoch", "loss")] for row in history_of(config(2))]
+        return load(tmp_path / "models" / "efficientnet_best.keras").get_weights(), rows
+
+    train(config(2))
+    weights, rows = files()
+    offer = fit.Best.offer
+
+    def cut_off(best, loss):
+        offer(best, loss)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.Best, "offer", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            train(config(1))  # when it has written its checkpoint
+    train(config(2))
+    again, rows_again = files()
+    assert rows_again == rows
+    assert all(np.array_equal(a, b) for a, b in zip(weights, again, strict=True))
+    train(config(2, name="b"))
+    assert (tmp_path / "runs" / "b" / "history.csv").exists()
+    assert (tmp_path / "models" / ".ipynb_checkpoints").is_dir()

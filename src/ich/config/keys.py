@@ -31,14 +31,14 @@ def config_keys() -> Iterator[Key]:
     return _keys(Experiment, None, "", "")
 
 
-WITHOUT_EFFECT = "preprocess.workers"  # the number of processes changes no byte
+WITHOUT_EFFECT = {"preprocess.workers", "copy.threads"}  # their number changes no byte
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any], sections: Collection[str]) -> Iterator[str]:
     """Where two configs (as they are dumped) differ in some sections: "split.unit patient, now slice"."""
     before, after = _flat(was), _flat(now)
     for key in before | after:
-        if key.partition(".")[0] in sections and key != WITHOUT_EFFECT and before.get(key) != after.get(key):
+        if key.partition(".")[0] in sections and key not in WITHOUT_EFFECT and before.get(key) != after.get(key):
             yield f"{key} {before.get(key, 'not set')}, now {after.get(key, 'not set')}"
 
 

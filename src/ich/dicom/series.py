@@ -11,7 +11,7 @@ from ich.dicom.read import SlicePlane
 
 Vector = tuple[float, float, float]
 
-_SAME_PLACE_DIGITS = 2  # positions that are the same to 0.01 mm are one place
+_SAME_PLACE_MM = 0.01
 _UNEVEN_SHARE = 0.1  # steps that differ from the median by more than this share are uneven
 _SAME_ORIENTATION_DEGREES = 5.0  # normals of one acquisition differ by rounding only, a localizer's by a right angle
 _TOLD_DEGREES = 1.0  # smaller tilts are not worth a line
@@ -73,12 +73,13 @@ def order_series(planes: Sequence[SlicePlane]) -> SeriesOrder:
     """
     normal = _commonest([plane.normal for plane in planes if plane.normal is not None])
     positions = np.array([_project(plane, normal) for plane in planes], float)
-    places = positions.round(_SAME_PLACE_DIGITS)  # so that slices at one place tie, whatever the last bit
-    order = np.argsort(places, kind="stable")  # NaN sorts last
+    order = np.argsort(positions, kind="stable")  # NaN sorts last
+    located = order[np.isfinite(positions[order])]
+    apart = np.diff(positions[located]) > _SAME_PLACE_MM
+    place = np.concatenate([[0], np.cumsum(apart)])[: len(located)]
+    order[: len(located)] = located[np.lexsort((located, place))]  # at one place: in the order given
     ordered = positions[order]
-    located = order[np.isfinite(ordered)]
-    apart = np.diff(places[located]) > 0
-    real_steps = np.diff(positions[located])[apart]
+    real_steps = np.diff(ordered[: len(located)])[apart]
     spacing = float(np.median(real_steps)) if real_steps.size else math.nan
     return SeriesOrder(
         order=tuple(int(index) for index in order),

@@ -11,7 +11,6 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from ich.config import Loss
 from ich.evaluation.plots import Pictures
 from ich.evaluation.results import Sample
 from ich.labels import LABELS
@@ -37,6 +36,7 @@ def write(
     Raises:
         DataError: one of these images is missing or damaged.
     """
+    loss = workspace.config.train.loss
     page = _environment().get_template("report.html.jinja").render(
         **content,
         labels=LABELS,
@@ -46,7 +46,7 @@ def write(
         enough_patients=ENOUGH_PATIENTS,
         few_patients=_few_patients(content),
         green=workspace.config.preprocess.green,
-        weighted_loss=workspace.config.train.loss != Loss(class_weights="none"),
+        weighted_loss=loss.class_weights != "none" or bool(loss.label_weights),
     )  # fmt: skip
     write_text(path, page)
 

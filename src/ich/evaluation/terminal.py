@@ -88,7 +88,8 @@ def _told_apart(content: Mapping[str, Any]) -> str:
     """Mean AUROC of the subtypes among positive slices, over those for which it is defined."""
     aucs = [each["model"]["value"] for each in content["among_positives"]["subtypes"].values()]
     known = [auc for auc in aucs if auc is not None]
-    return f"{sum(known) / len(known):.3f}" if known else "undefined"
+    few = f" (of {len(known)} of {len(aucs)})" if len(known) < len(aucs) else ""
+    return f"{sum(known) / len(known):.3f}{few}" if known else "undefined"
 
 
 def _bare(figure: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from ich.errors import DataError, UnreadableSlice
 from ich.labels import IMAGE_ID, read_table
 from ich.png import encode_png
 from ich.prepare.ledger import SLICES_SCHEMA, add_series_order, header_row, left_out, status_counts
-from ich.prepare.split import fill_split_folders
+from ich.prepare.split import fill_split_folders, fills_split_folders
 from ich.windows import rgb_from_hu
 from ich.workspace import Outcome, Workspace, file_sizes, write_bytes, write_parquet
 
@@ -46,7 +46,7 @@ def preprocess(config: Experiment) -> Outcome:
     write_parquet(workspace.slices, add_series_order(table))
     _remove_stale(workspace.png, set(there), table)
     outcome = _outcome(table, len(image_ids), [workspace.slices, workspace.png])
-    if workspace.splits.exists():
+    if fills_split_folders("preprocess", config):
         outcome.rewritten = fill_split_folders(workspace)
     return outcome
 

@@ -2,13 +2,13 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ich.config import Experiment, Split
+from ich.config import Experiment, Split, StepName
 from ich.errors import DataError
 from ich.labels import IMAGE_ID, LABELS, counts, read_long_labels, read_table
 from ich.prepare.ledger import IDENTITY_SCHEMA
@@ -35,7 +35,7 @@ def split(config: Experiment) -> Outcome:
         "splits": summary, "units_in_two_splits": _units_in_two_splits(assigned),
         "assignment": dict(assigned.select("unit", "split").unique("unit").sort("unit").iter_rows()),
     })  # fmt: skip
-    filled = fill_split_folders(workspace) if workspace.slices.exists() and workspace.sampled.exists() else []
+    filled = fill_split_folders(workspace) if fills_split_folders("split", config) else []
     return Outcome({"unit": config.split.unit, "splits": summary}, [workspace.splits], rewritten=filled)
 
 
@@ -172,6 +172,18 @@ def patients(workspace: Workspace) -> pl.DataFrame:
             rows = rows.filter(pl.col("status").is_in(["ok", "repaired"]))
             return rows.select(IMAGE_ID, patient=pl.coalesce("patient", "study", "series", IMAGE_ID))
     raise DataError("patients are not known yet: run `ich index` or `ich preprocess` first, or set split.unit: slice")
+
+
+def fills_split_folders(step: Literal["split", "preprocess"], config: Experiment) -> bool:
+    """Whether this step fills the folders: of split and preprocess, the later one in `steps` does.
+
+    What the other one left of an earlier run says nothing. A step by itself fills them if the other's result is there.
+    """
+    other: StepName = "preprocess" if step == "split" else "split"
+    if step in config.steps and other in config.steps:
+        return config.steps.index(step) > config.steps.index(other)
+    workspace = Workspace(config)
+    return all(path.exists() for path in (workspace.splits, workspace.slices, workspace.sampled))
 
 
 def fill_split_folders(workspace: Workspace) -> list[Path]:

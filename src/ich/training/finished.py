@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ import numpy as np
 from ich import __version__
 from ich.errors import DataError
 from ich.training.phases import Stage
-from ich.workspace import Workspace, fingerprint, read_json, write_json
+from ich.workspace import Workspace, file_sizes, fingerprint, read_json, write_json
 
 
 class FinishedStages:
@@ -90,8 +91,16 @@ def _training_key(workspace: Workspace, precision: str) -> str:
     settings = {name: config[name] for name in ("seed", "train", "preprocess", "augment", "names")}
     del settings["train"]["gate"]  # chosen when the weights are there
     files = [workspace.splits, workspace.slices, *(workspace.table(split) for split in ("train", "val"))]
+    settings["weight files"] = _sizes(Path(config["train"]["weights"]).expanduser())
     content = [__version__, keras.backend.backend(), precision, settings, [fingerprint(f) for f in files if f.exists()]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _sizes(weights: Path) -> dict[str, int]:
+    """Names and sizes of the files that `train.weights` names, as far as it names any."""
+    if weights.is_dir():
+        return file_sizes(weights)
+    return {weights.name: weights.stat().st_size} if weights.is_file() else {}
 
 
 def _random_states(model: keras.Model) -> list[keras.Variable]:

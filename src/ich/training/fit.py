@@ -81,24 +81,25 @@ def train(config: Experiment) -> Outcome:
     forget_results(workspace)
     if kept is not trained:
         save_model(networks.final, final, config.train.save_h5)
-    training = {"key": finished.key, "precision": precision, "stages": trained}
+    training = {"key": finished.key, "precision": precision, "stages": trained, "files": _fingerprints(workspace)}
     card = write_card(final, _card(config, final, gate, prevalence, training))
     finished.forget()
     notes = [note for stage in trained.values() for note in stage["notes"]]
-    if gate is not None and not gate.threshold:
+    if gate is not None and config.train.gate.threshold == "validation" and not gate.threshold:
         notes.append("the gate keeps no slice from stage 2: its threshold is 0 (train.gate.max_missed allows no other)")
     return Outcome(_counts(run, trained, gate), [final, card, run.history.path, *_checkpoints(workspace)], notes=notes)
 
 
 def finished_training(workspace: Workspace, key: str) -> dict[str, dict[str, Any]] | None:
     """What the final model's card says of its stages, if it is of the training with this key and nothing is lost."""
-    if not all(path.is_file() for path in (*_checkpoints(workspace), workspace.run / "history.csv")):
-        return None
     try:
         training = read_card(workspace.final_model).training
     except DataError:  # no model, or not the card's
         return None
-    return training["stages"] if training.get("key") == key else None
+    if (training.get("key"), training.get("run")) != (key, workspace.config.name):
+        return None
+    is_whole = all(path.is_file() for path in _files(workspace)) and training.get("files") == _fingerprints(workspace)
+    return training["stages"] if is_whole else None
 
 
 def fit_stages(run: Run, finished: FinishedStages) -> dict[str, dict[str, Any]]:
@@ -230,8 +231,9 @@ def start_run(workspace: Workspace, finished: Collection[str]) -> None:
     for events in (workspace.run / "tensorboard").glob("*"):
         if events.name not in finished:
             shutil.rmtree(events)
-    for half_written in workspace.models.glob(".*"):
-        half_written.unlink()
+    for path in (workspace.final_model, *_checkpoints(workspace)):
+        for half_written in workspace.models.glob(f".{path.stem}.*"):
+            half_written.unlink()
     write_json(workspace.run / "config.json", workspace.config.model_dump(mode="json", by_alias=True))
 
 
@@ -297,3 +299,11 @@ def _counts(run: Run, trained: dict[str, dict[str, Any]], gate: Gate | None) -> 
 def _checkpoints(workspace: Workspace) -> list[Path]:
     names = (stage.checkpoint for stage in stages(workspace.config.train))
     return [workspace.models / f"{name}.keras" for name in names if name]
+
+
+def _files(workspace: Workspace) -> list[Path]:
+    return [*_checkpoints(workspace), workspace.run / "history.csv"]
+
+
+def _fingerprints(workspace: Workspace) -> dict[str, str]:
+    return {path.name: fingerprint(path) for path in _files(workspace)}
