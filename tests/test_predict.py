@@ -85,7 +85,7 @@ def test_table_for_people(study, capfd):
     text = capfd.readouterr().out
     assert "Research use only" in text
     assert re.search(r"ID_9.dcm +0.0( +0.146){6}", text)  # (0 HU: 39, 0 and 73 of 255 on average)
-    assert "IPH intraparenchymal" in text
+    assert "IPH\N{NO-BREAK SPACE}intraparenchymal" in text
     assert max(map(len, text.splitlines())) <= 80
 
 

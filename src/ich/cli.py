@@ -16,6 +16,7 @@ from rich.console import Console
 
 from ich import __version__
 from ich.config import Experiment, StepName
+from ich.config.keys import config_keys
 from ich.config.read import in_section, load
 from ich.errors import (
     EXIT_DONE,
@@ -158,15 +159,23 @@ def show_config(
     *overrides: Overrides,
     config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
     explain: Annotated[bool, Parameter(negative="", help="List every key with its default and meaning.")] = False,
+    json: AsJson = False,
 ) -> int:
-    """Print the resolved config, or with --explain every key there is."""
+    """With a config, print it whole, as it is read; without one, or with --explain, every key there is."""
     experiment = _load_if_given(config, overrides)
     if explain or experiment is None:
-        print_config_keys(Console())
+        if json:
+            _print_json([key._asdict() for key in config_keys()])
+        else:
+            print_config_keys(Console())
+        return EXIT_DONE
+    content = experiment.model_dump(mode="json", by_alias=True)
+    if json:
+        _print_json(content)
         return EXIT_DONE
     import yaml
 
-    print(yaml.safe_dump(experiment.model_dump(mode="json", by_alias=True), sort_keys=False), end="")
+    print(yaml.safe_dump(content, sort_keys=False), end="")
     return EXIT_DONE
 
 

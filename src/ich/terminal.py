@@ -63,7 +63,7 @@ def print_predictions(console: Console, result: "SeriesPredictions", written: Pa
         console.print(f"not read: {path}: {reason}", style="yellow", markup=False, soft_wrap=True)
     if written is not None:
         console.print(f"{len(result.rows):,} slices: {written}", markup=False, highlight=False, soft_wrap=True)
-    console.print(", ".join(f"{short} {label}" for label, short in ABBREVIATIONS.items()), style="dim")
+    console.print(", ".join(f"{short}\N{NO-BREAK SPACE}{label}" for label, short in ABBREVIATIONS.items()), style="dim")
     console.print("Research use only; not a medical device.", style="dim")
 
 
@@ -86,7 +86,8 @@ def _print_series(console: Console, result: "SeriesPredictions") -> None:
     console.print(table)
     for series in result.series:
         for oddity in series["oddities"]:
-            console.print(f"series {series['series']}: {oddity}", style="yellow", markup=False, highlight=False)
+            told = f"series {series['series']}: {oddity}"
+            console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _probability_table(first: str, second: str, title: str) -> Table:
@@ -110,6 +111,6 @@ def print_config_keys(console: Console) -> None:
     """Every config key with its default, its choices and its meaning; two lines a key, none of them cut."""
     for key in config_keys():
         default = f": {key.default}" if key.default else " (must be given)"
-        choices = f"One of {' | '.join(key.choices)}. " if key.choices else ""
+        choices = f"Choices: {' | '.join(key.choices)}. " if key.choices else ""
         console.print(f"[bold]{escape(key.name)}[/bold]{escape(default)}", soft_wrap=True, highlight=False)
         console.print(f"    {escape(choices + key.meaning)}", soft_wrap=True, highlight=False)

@@ -33,6 +33,7 @@ def config(tmp_path: Path) -> Experiment:
         workspace=tmp_path,
         data={"labels": tmp_path / "labels.csv", "dicom": tmp_path},
         preprocess={"size": SIZE},
+        steps=["index", "split", "sample", "copy", "preprocess", "augment"],
         augment={"target": 5, "labels": ["epidural", "subdural"]},
     )
     workspace, table = Workspace(config), labels_of(ROWS)

@@ -33,11 +33,11 @@ def test_what_was_left_out_is_named():
     rows = [("ID_1", "missing", "no such file"), ("ID_2", "ok", None)]
     rows += [(f"ID_b{number}", "quarantined", "no pixel data") for number in range(5)]
     rows += [(f"ID_c{number}", "quarantined", f"reason {number:02d}") for number in range(9)]
-    lines = left_out(pl.DataFrame(rows, ["ImageID", "status", "reason"], orient="row"))
+    lines = left_out(pl.DataFrame(rows, ["ImageID", "status", "reason"], orient="row"), "slices.parquet")
     assert lines[0] == "quarantined: no pixel data: ID_b0, ID_b1, ID_b2 and 2 more"
     assert lines[1] == "missing: no such file: ID_1"
-    assert lines[-1] == "and 1 more reasons"
-    assert len(lines) == 11
+    assert lines[-2:] == ["and 1 more reasons", "all of them: slices.parquet"]
+    assert len(lines) == 12
 
 
 def test_every_status_is_counted():

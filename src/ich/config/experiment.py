@@ -91,8 +91,10 @@ class Experiment(Section):
     def _has_input(self) -> Self:
         if "phantom" in self.steps and (self.data.labels or self.data.dicom):
             raise ValueError("data is set, but the phantom step makes it: take phantom out of steps, or leave data out")
-        if "train" in self.steps and self.preprocess.size % 32:
-            raise ValueError(f"preprocess.size must be a multiple of 32 for the networks, got {self.preprocess.size}")
+        if "train" in self.steps and (self.preprocess.size % 32 or self.preprocess.size < 64):
+            raise ValueError(
+                f"preprocess.size must be a multiple of 32, from 64 on, for the networks; got {self.preprocess.size}"
+            )
         if "phantom" not in self.steps and (self.data.labels is None or self.data.dicom is None):
             missing = "data.labels" if self.data.labels is None else "data.dicom"
             raise ValueError(f"{missing} is not set and there is no phantom step: give its path, e.g. --{missing} PATH")

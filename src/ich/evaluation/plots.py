@@ -104,9 +104,8 @@ def confusion_figure(label: str, counts: Mapping[str, int], theme: Theme) -> Fig
     for (row, column), count in np.ndenumerate(cells):
         share = count / rows[row, 0]
         axes.fill_between([column, column + 1], 1 - row, 2 - row, color=theme.accent, alpha=0.75 * share, linewidth=0)
-        colour = theme.page if share > 0.6 else theme.ink
-        axes.text(column + 0.5, 1.54 - row, f"{count:,}", ha="center", va="bottom", color=colour, fontsize=11)
-        axes.text(column + 0.5, 1.46 - row, f"{share:.1%}", ha="center", va="top", color=colour, fontsize=8)
+        axes.text(column + 0.5, 1.54 - row, f"{count:,}", ha="center", va="bottom", color=theme.ink, fontsize=11)
+        axes.text(column + 0.5, 1.46 - row, f"{share:.1%}", ha="center", va="top", color=theme.ink, fontsize=8)
     axes.set(xlim=(0, 2), ylim=(0, 2), aspect="equal", xlabel="called", ylabel="true", title=label)
     axes.set_xticks([0.5, 1.5], ["negative", "positive"])
     axes.set_yticks([1.5, 0.5], ["negative", "positive"], rotation=90, va="center")

@@ -90,5 +90,5 @@ def _outcome(table: pl.DataFrame, unlabelled: int, outputs: list[Path]) -> Outco
         },
         outputs=outputs,
         incomplete=counts["missing"] + counts["quarantined"] > 0,
-        notes=left_out(table),
+        notes=left_out(table, "index.parquet, labels_without_files.csv"),
     )  # fmt: skip

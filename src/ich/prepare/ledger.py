@@ -98,8 +98,8 @@ def status_counts(table: pl.DataFrame) -> dict[str, int]:
     return {status: found.get(status, 0) for status in STATUSES}
 
 
-def left_out(table: pl.DataFrame) -> list[str]:
-    """Why slices were left out, a line a reason, commonest first, with the first few ids."""
+def left_out(table: pl.DataFrame, listing: str) -> list[str]:
+    """Why slices were left out, a line a reason, commonest first, with the first few ids; `listing` holds them all."""
     reasons = (
         table.filter(pl.col("reason").is_not_null())
         .group_by("status", "reason", maintain_order=True)
@@ -110,4 +110,6 @@ def left_out(table: pl.DataFrame) -> list[str]:
         f"{status}: {reason}: {', '.join(ids)}{f' and {n - _NAMED} more' if n > _NAMED else ''}"
         for status, reason, n, ids in reasons.head(_REASONS).iter_rows()
     ]
-    return [*lines, f"and {len(reasons) - _REASONS} more reasons"] if len(reasons) > _REASONS else lines
+    if len(reasons) > _REASONS:
+        lines.append(f"and {len(reasons) - _REASONS} more reasons")
+    return [*lines, f"all of them: {listing}"] if lines else []

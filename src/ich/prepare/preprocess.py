@@ -111,5 +111,5 @@ def _outcome(table: pl.DataFrame, asked: int, outputs: list[Path]) -> Outcome:
         counts={"slices": len(table), **counts, **{f"repair: {name}": n for name, n in repairs.iter_rows()}},
         outputs=outputs,
         incomplete=counts["quarantined"] + counts["missing"] > 0,
-        notes=left_out(table),
+        notes=left_out(table, "slices.parquet"),
     )

@@ -200,7 +200,7 @@ class Record(keras.callbacks.Callback):
         self._write("validation", {name: logs[f"val_{name}"] for name in METRICS}, epoch + 1)
         self.console.print(
             f"{self.stage}, {self.phase}, epoch {epoch + 1}: loss {logs['loss']:.4f}, "
-            f"validation {logs['val_loss']:.4f}, AUC {logs['val_auc']:.3f}, "
+            f"validation {logs['val_loss']:.4f} (AUC {logs['val_auc']:.3f}), "
             f"{logs['seconds']:.0f} s, {logs['images_per_s']:.0f} images/s",
             highlight=False,
             soft_wrap=True,

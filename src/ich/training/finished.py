@@ -89,7 +89,7 @@ def _training_key(workspace: Workspace, precision: str) -> str:
     """Hash of settings, tables, and the ledger with the hashes of the pixels."""
     config = workspace.config.model_dump(mode="json", by_alias=True)
     settings = {name: config[name] for name in ("seed", "train", "preprocess", "augment", "names")}
-    del settings["train"]["gate"]  # chosen when the weights are there
+    del settings["train"]["gate"], settings["preprocess"]["workers"]  # the one is chosen later, the other of no effect
     files = [workspace.splits, workspace.slices, *(workspace.table(split) for split in ("train", "val"))]
     settings["weight files"] = _sizes(Path(config["train"]["weights"]).expanduser())
     content = [__version__, keras.backend.backend(), precision, settings, [fingerprint(f) for f in files if f.exists()]]

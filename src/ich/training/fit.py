@@ -74,7 +74,8 @@ def train(config: Experiment) -> Outcome:
         run = Run(config, networks, **slices, history=History(workspace.run / "history.csv", kept), console=console)
         if trained:
             networks.final.load_weights(final)
-            console.print(f"{final} is of this very training: only the gate is chosen anew (delete it to train again)")
+            told = f"{final} is of this very training: only the gate is chosen anew (delete it to train again)"
+            console.print(told, soft_wrap=True, highlight=False, markup=False)
         else:
             trained = fit_stages(run, finished)
         gate = _gate(run)
