@@ -1,6 +1,7 @@
 """The demo's config, smaller: from phantom DICOM files to a report and to predictions of the same files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -71,6 +72,17 @@ def test_the_second_run_repeats_nothing_but_what_was_incomplete(workspace, capfd
     done = {line.split(":")[0] for line in lines if line.endswith(": up to date")}
     assert {"phantom", "split", "sample", "train", "evaluate"} <= done
     assert (workspace / "models" / "cascade_final.keras").stat().st_mtime_ns == model
+
+
+def test_a_moved_workspace_is_not_trained_again(workspace, tmp_path, capfd):
+    moved = tmp_path / "moved"
+    shutil.copytree(workspace, moved, symlinks=True)
+    for link in (moved / "raw_dicom").iterdir():  # to the phantom's files, by their whole paths
+        link.unlink()
+    assert run_command(command(moved)) == 3
+    assert "is of this very training" in capfd.readouterr().err
+    models = [(root / "models" / "cascade_final.keras").read_bytes() for root in (workspace, moved)]
+    assert models[0] == models[1]
 
 
 def test_prediction_of_the_dicom_files_is_what_was_evaluated(workspace, tmp_path, capfd):

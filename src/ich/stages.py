@@ -303,4 +303,6 @@ def _key(name: StepName, config: Experiment) -> str:
 def _inputs(name: StepName, workspace: Workspace) -> dict[str, str]:
     if not STEPS[name].reads_input or not workspace.label_csv.is_file():
         return {}
-    return {str(workspace.label_csv): fingerprint(workspace.label_csv)}
+    ours = workspace.label_csv.is_relative_to(workspace.root)  # a phantom's, which moves with its workspace
+    path = _name(workspace.label_csv, workspace) if ours else str(workspace.label_csv)
+    return {path: fingerprint(workspace.label_csv)}

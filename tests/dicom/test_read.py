@@ -103,7 +103,9 @@ def test_not_dicom_and_not_there(tmp_path):
     ("tags", "reason"),
     [
         ({"RescaleIntercept": 99999}, "no pixel is below 32767 HU|all pixels are 32767 HU"),
-        ({"RescaleSlope": 1e-9, "RescaleIntercept": 0}, "all pixels are 0 HU"),
+        ({"RescaleSlope": 1e-9, "RescaleIntercept": 0}, "RescaleSlope 1e-09, RescaleIntercept 0 cannot be right"),
+        ({"RescaleSlope": 100}, "RescaleSlope 100, RescaleIntercept -1024 cannot be right"),
+        ({"RescaleIntercept": -3000}, "all pixels are under -1024 HU"),
         ({"RescaleSlope": -1}, "missing, 0 or negative"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR; a CT slice is MONOCHROME2"),
     ],

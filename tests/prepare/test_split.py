@@ -5,9 +5,10 @@ import polars as pl
 import pytest
 from sklearn.model_selection import train_test_split
 
+from conftest import make_slice
 from ich.config import Split
 from ich.errors import DataError
-from ich.labels import LABELS, SUBTYPES
+from ich.labels import LABELS, SUBTYPES, read_table
 from ich.prepare.index import index
 from ich.prepare.preprocess import preprocess
 from ich.prepare.sample import sample
@@ -150,11 +151,23 @@ def test_a_split_that_lacks_slices_is_refused(experiment, small_dataset, unit):
     content = json.loads(workspace.splits.read_text())
     del content["assignment"][next(iter(content["assignment"]))]
     workspace.splits.write_text(json.dumps(content))
-    lost = "lacks 1 patients, with 4 slices" if unit == "patient" else "lacks 1 of the 48 labelled slices"
-    with pytest.raises(DataError, match=rf"splits\.json {lost}; run split again"):
+    lost = 4 if unit == "patient" else 1
+    with pytest.raises(DataError, match=rf"splits\.json lacks {lost} of the 48 labelled slices; run split again"):
         sample(config)
-    with pytest.raises(DataError, match=r"splits\.json lacks 1 .*; run split again"):
+    with pytest.raises(DataError, match=rf"splits\.json lacks {lost} of the 48 sampled slices; run split again"):
         preprocess(config)
+
+
+def test_patients_without_labels_are_in_no_split_and_in_nobodys_way(experiment, small_dataset, tmp_path):
+    for place in range(2):
+        path = tmp_path / "dicom" / f"ID_unlabelled{place}.dcm"
+        make_slice(
+            path, np.zeros((64, 64), np.int16), PatientID="ID_ffffffff", ImagePositionPatient=[0, 0, 5.0 * place]
+        )
+    config = experiment()
+    for step in (index, split, sample, preprocess):
+        step(config)
+    assert sum(len(read_table(Workspace(config).table(name))) for name in SPLITS) == 48
 
 
 def test_slices_whose_header_cannot_be_read_belong_to_no_patient(experiment, small_dataset, tmp_path):

@@ -115,8 +115,10 @@ class Train(Section):
     )
     heads: Heads = Heads()
     loss: Loss = Loss()
-    batch_size: Positive = Field(32, description="Images that are computed together.")
-    accumulation: Positive = Field(1, description="Batches whose gradients are averaged for one step.")
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(32, description="Images that are computed together.")
+    accumulation: Annotated[int, Field(ge=1, le=1024)] = Field(
+        1, description="Batches whose gradients are averaged for one step."
+    )
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "auto",
         description="`auto`: mixed_bfloat16 on a GPU that has it, mixed_float16 on one that has not, else float32.",

@@ -14,7 +14,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
 from ich.errors import UnreadableSlice, one_line
-from ich.hounsfield import Hounsfield, Rescale, to_hounsfield
+from ich.hounsfield import LOWEST_HU, Hounsfield, Rescale, to_hounsfield
 
 # The RSNA files hold UIDs such as ID_b81a287f. pydicom would warn of each; we never use a UID as more than a name.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -22,7 +22,8 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
 
 _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
-_LARGEST_RESCALE = 1e5  # HU: no CT needs more than a few thousand
+_SLOPES = (0.01, 10)  # HU a stored value: 1 nearly always, 0.5 to 4 in some files
+_LARGEST_INTERCEPT = 1e5  # HU: no CT needs more than a few thousand
 _AIR_HU, _DENSE_HU = -900, 1000  # at most air; at least dense bone or metal
 _LARGEST_SIDE = 4096  # pixels; head CT has 512, rarely 768 or 1024: more is a lying header
 
@@ -112,6 +113,10 @@ def read_slice(path: Path) -> CtSlice:
         ct = CtSlice(header, to_hounsfield(_pixels(dataset, header), rescale))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UnreadableSlice(f"cannot be turned into HU: {type(error).__name__}: {one_line(error)}") from error
+    if ct.hounsfield.padding == 1:
+        raise UnreadableSlice(
+            f"all pixels are under {LOWEST_HU} HU, the density of nothing: these are no Hounsfield units"
+        )
     _refuse_implausible(ct.hu)
     return ct
 
@@ -180,7 +185,7 @@ def _check(header: SliceHeader, dataset: pydicom.Dataset) -> Rescale:
         raise UnreadableSlice(f"PhotometricInterpretation is {header.photometric}; a CT slice is MONOCHROME2")
     if header.slope is None or header.slope <= 0 or header.intercept is None:
         raise UnreadableSlice("RescaleSlope or RescaleIntercept is missing, 0 or negative: no HU without them")
-    if abs(header.slope) > _LARGEST_RESCALE or abs(header.intercept) > _LARGEST_RESCALE:
+    if not _SLOPES[0] <= header.slope <= _SLOPES[1] or abs(header.intercept) > _LARGEST_INTERCEPT:
         raise UnreadableSlice(f"RescaleSlope {header.slope:g}, RescaleIntercept {header.intercept:g} cannot be right")
     if not dataset.get("PixelData"):
         raise UnreadableSlice("no pixel data")

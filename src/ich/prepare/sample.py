@@ -6,7 +6,7 @@ import polars as pl
 from ich.config import Experiment
 from ich.errors import DataError
 from ich.labels import IMAGE_ID, LABELS, counts, read_long_labels
-from ich.prepare.split import read_assignment
+from ich.prepare.split import patients, read_assignment
 from ich.workspace import Outcome, Workspace, write_csv
 
 
@@ -24,8 +24,7 @@ def sample(config: Experiment) -> Outcome:
     pool, kept = labels, labels.clear()
     if config.sample.scope == "train":
         assignment = read_assignment(workspace)
-        if config.split.unit == "slice" and (lost := len(labels.join(assignment, on=IMAGE_ID, how="anti"))):
-            raise DataError(f"{workspace.splits} lacks {lost} of the {len(labels)} labelled slices; run split again")
+        _refuse_unassigned(labels, assignment, workspace)
         in_split = labels.join(assignment, on=IMAGE_ID, how="inner", maintain_order="left")
         pool = in_split.filter(pl.col("split") == "train").drop("split")
         kept = in_split.filter(pl.col("split") != "train").drop("split")
@@ -57,3 +56,12 @@ def draw(table: pl.DataFrame, per_label: int, negatives: int, seed: int) -> pl.D
         size = min(wanted or len(rows), len(rows))
         chosen[rows[np.random.RandomState(seed).choice(len(rows), size, replace=False)] if size else []] = True
     return table.filter(pl.Series(chosen))
+
+
+def _refuse_unassigned(labels: pl.DataFrame, assignment: pl.DataFrame, workspace: Workspace) -> None:
+    """A slice that could have been split, but is in no split, would be lost without a word."""
+    by_patient = workspace.config.split.unit == "patient"
+    could = labels.join(patients(workspace), on=IMAGE_ID, how="semi") if by_patient else labels
+    lost = could.join(assignment, on=IMAGE_ID, how="anti")
+    if not lost.is_empty():
+        raise DataError(f"{workspace.splits} lacks {len(lost)} of the {len(could)} labelled slices; run split again")

@@ -7,11 +7,13 @@ from typing import Any
 
 import keras
 import numpy as np
+import polars as pl
 
 from ich import __version__
 from ich.errors import DataError
+from ich.labels import IMAGE_ID
 from ich.training.phases import Stage
-from ich.workspace import Workspace, file_sizes, fingerprint, read_json, write_json
+from ich.workspace import Workspace, file_sizes, fingerprint, read_json, read_parquet, write_json
 
 
 class FinishedStages:
@@ -86,13 +88,17 @@ class FinishedStages:
 
 
 def _training_key(workspace: Workspace, precision: str) -> str:
-    """Hash of settings, tables, and the ledger with the hashes of the pixels."""
+    """Hash of settings, tables, and the images' bytes; of no path, so that a workspace can be moved."""
     config = workspace.config.model_dump(mode="json", by_alias=True)
     settings = {name: config[name] for name in ("seed", "train", "preprocess", "augment", "names")}
     del settings["train"]["gate"], settings["preprocess"]["workers"]  # the one is chosen later, the other of no effect
-    files = [workspace.splits, workspace.slices, *(workspace.table(split) for split in ("train", "val"))]
     settings["weight files"] = _sizes(Path(config["train"]["weights"]).expanduser())
-    content = [__version__, keras.backend.backend(), precision, settings, [fingerprint(f) for f in files if f.exists()]]
+    files = [workspace.splits, *(workspace.table(split) for split in ("train", "val"))]
+    hashes = [fingerprint(file) for file in files if file.exists()]
+    if workspace.slices.exists():
+        images = read_parquet(workspace.slices, {IMAGE_ID: pl.String, "png_sha256": pl.String})
+        hashes.append(hashlib.sha256(images.write_csv().encode()).hexdigest())
+    content = [__version__, keras.backend.backend(), precision, settings, hashes]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
