@@ -114,12 +114,29 @@ def draw(
     cos, sin = np.float32(np.cos(shape.angle)), np.float32(np.sin(shape.angle))
     u, v = (cos * x + sin * y) / np.float32(ra), (cos * y - sin * x) / np.float32(rb)
     w = (plane.z[where] - np.float32(cz)) / np.float32(rc)
-    level = np.sqrt(u * u + v * v + w * w) + np.float32(1e-3)
-    pull = np.sqrt(np.square(u / ra) + np.square(v / rb) + np.square(w / rc)) + np.float32(1e-4)
-    distance = (1 - level) * level / pull
+    level, pull = _norm(u, v, w), _norm(u / ra, v / rb, w / rc)
+    level += np.float32(1e-3)
+    pull += np.float32(1e-4)
+    distance = 1 - level
+    distance *= level
+    distance /= pull
     if rough is not None:
         distance += rough[where]
-    return Patch(where, rise(distance, np.float32(edge) + np.float32(plane.slab) * np.abs(w) / (pull * rc)))
+    softness = np.abs(w)
+    softness *= np.float32(plane.slab)
+    pull *= np.float32(rc)
+    softness /= pull
+    softness += np.float32(edge)
+    return Patch(where, rise(distance, softness))
+
+
+def _norm(u: Field, v: Field, w: Field) -> Field:
+    """Length of the vectors (u, v, w); in place, since new arrays are what the time goes to."""
+    total, square = u * u, v * v
+    total += square
+    np.multiply(w, w, out=square)
+    total += square
+    return np.sqrt(total, out=total)
 
 
 def _box(frame: Frame, x: float, y: float, radius: float) -> tuple[slice, slice]:
