@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import polars as pl
 
@@ -28,7 +27,8 @@ from ich.phantom.dicom_writer import Identity, encode_file
 from ich.phantom.patient import Patient, Slice, draw_count, draw_patient, make_slice
 from ich.phantom.scanner import geometry, reshape
 from ich.phantom.skull import AIR
-from ich.workspace import Outcome, Workspace, atomic, file_sizes, write_parquet
+from ich.png import encode_png
+from ich.workspace import Outcome, Workspace, atomic, file_sizes, write_bytes, write_parquet
 
 VERSION = 3  # of the phantoms: raise it when the same seed gives other bytes
 CSV_ORDER = (*SUBTYPES, "any")
@@ -48,7 +48,6 @@ def phantom(config: Experiment) -> Outcome:
     workspace = Workspace(config)
     for stale in (truth_path(workspace), labels_path(workspace)):
         stale.unlink(missing_ok=True)
-    folder(workspace).mkdir(parents=True, exist_ok=True)
     truth = run_in_chunks(
         "phantom patients", range(config.phantom.patients), functools.partial(make_patients, config=config),
         folder=workspace.parts / "phantom", settings=_settings(config), chunk=PATIENTS_AT_ONCE,
@@ -62,6 +61,8 @@ def phantom(config: Experiment) -> Outcome:
 
 def make_patients(numbers: Sequence[int], config: Experiment) -> pl.DataFrame:
     """Write the files of some patients and return their rows of the truth table."""
+    for directory in (folder(Workspace(config)), masks(Workspace(config))):
+        directory.mkdir(parents=True, exist_ok=True)
     single = _single(config)
     rows = [row for number in numbers for row in _make(config, number, single)]
     return pl.DataFrame(rows, infer_schema_length=None, schema_overrides=TRUTH_TYPES)
@@ -70,6 +71,11 @@ def make_patients(numbers: Sequence[int], config: Experiment) -> pl.DataFrame:
 def folder(workspace: Workspace) -> Path:
     """Where the DICOM files are."""
     return workspace.phantom / "stage_2_train"
+
+
+def masks(workspace: Workspace) -> Path:
+    """Where the lesion masks are."""
+    return workspace.phantom / "masks"
 
 
 def labels_path(workspace: Workspace) -> Path:
@@ -129,12 +135,10 @@ def _make_slice(config: Experiment, patient: Patient, source: Patient, index: in
         )
         odd = replace(patient.oddities, storage=source.oddities.storage, double_window=source.oddities.double_window)
         content = encode_file(stored, identity, odd, config.phantom.headers, patient.oddities.truncated == index)
-        with atomic(folder(workspace) / f"{identity.image}.dcm") as temporary:
-            temporary.write_bytes(content)
+        write_bytes(folder(workspace) / f"{identity.image}.dcm", content)
         size = len(content)
     if config.phantom.masks and made.labels["any"]:
-        with atomic(workspace.phantom / "masks" / f"{identity.image}.png") as temporary:
-            temporary.write_bytes(cv2.imencode(".png", reshape(made.mask, shape, 0))[1].tobytes())
+        write_bytes(masks(workspace) / f"{identity.image}.png", encode_png(reshape(made.mask, shape, 0)))
     return _row(identity, patient, source, made, index) | {"size": size}
 
 
@@ -187,7 +191,7 @@ def _sweep(config: Experiment, truth: pl.DataFrame) -> None:
     images = set(truth[IMAGE_ID])
     for directory, known in (
         (folder(workspace), images),
-        (workspace.phantom / "masks", images if config.phantom.masks else set()),
+        (masks(workspace), images if config.phantom.masks else set()),
     ):
         for path in directory.glob("*"):
             if path.stem not in known or path.name.startswith("."):
