@@ -10,6 +10,7 @@ from ich.phantom.fields import ct_texture
 from ich.phantom.head import Frame, build_frame, draw_head
 from ich.phantom.plane import cut
 from ich.phantom.scanner import draw_scanner, geometry
+from ich.phantom.skull import wall_depth
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def frame() -> Frame:
 
 def image(frame: Frame, height: float, rows: int = 256) -> np.ndarray:
     plane = cut(frame, height, 5.0)
-    return compose(plane, paint_brain(plane), rows)
+    return compose(plane, wall_depth(plane), paint_brain(plane), rows)
 
 
 def test_skull_encloses_the_brain(frame: Frame) -> None:

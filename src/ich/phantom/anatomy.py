@@ -6,17 +6,18 @@ import numpy as np
 from ich.phantom.brain import Brain
 from ich.phantom.face import paint_base, paint_face
 from ich.phantom.fields import Field, Index
-from ich.phantom.head import GRID, Frame
+from ich.phantom.head import GRID, Box, Frame
 from ich.phantom.plane import Plane
-from ich.phantom.skull import AIR, Profile, base_cover, face_depth, profile, wall_depth, wall_index
+from ich.phantom.skull import AIR, Profile, base_cover, face_depth, profile, wall_index
 
 
-def compose(plane: Plane, brain: Brain, rows: int) -> Field:
+def compose(plane: Plane, depth: Field, brain: Brain, rows: int) -> Field:
     """Put brain, skull base, face and wall together.
 
     Args:
         plane: the slice.
-        brain: its brain, with bleeds drawn in.
+        depth: its `skull.wall_depth`.
+        brain: its brain, with bleeds drawn in; it may be the part that the skull encloses alone.
         rows: rows and columns of the image.
 
     Returns:
@@ -26,16 +27,17 @@ def compose(plane: Plane, brain: Brain, rows: int) -> Field:
     image = np.full((rows, rows), AIR, np.float32)
     window, size = image_window(frame, rows)
     head = plane.frame.head
-    index = wall_index(_resize(wall_depth(plane), size), plane, _resize(plane.lean, size))
-    if not plane.low:
-        image[window] = _enclose(profile(head, True), index, _resize(brain.hu, size))
-        return image
-    base = paint_base(plane, brain.fine)
-    hu = _enclose(profile(head, True), index, _resize(base + brain.cavity * (brain.hu - base), size))
+    index = wall_index(_resize(depth, size), plane, _resize(plane.lean, size))
+    contents = brain.hu
+    if plane.low:
+        base = paint_base(plane.part(brain.frame.box_in(frame)), brain.fine)
+        contents = base + brain.cavity * (brain.hu - base)
+    where = tuple(slice(part.start * rows // GRID, part.stop * rows // GRID) for part in brain.frame.box_in(frame))
+    hu = _enclose(profile(head, True), index, contents, where)
     cover = base_cover(plane)
     if cover.min() < 1:
         index = wall_index(_resize(face_depth(plane), size), plane, np.float32(0))
-        face = _enclose(profile(head, False), index, _resize(paint_face(plane), size))
+        face = _enclose(profile(head, False), index, paint_face(plane), (slice(None), slice(None)))
         hu = face + _resize(cover, size) * (hu - face)
     image[window] = hu
     return image
@@ -56,8 +58,13 @@ def spread(frame: Frame, values: Field, rows: int) -> Field:
     return image
 
 
-def _enclose(tables: Profile, index: Index, contents: Field) -> Field:
-    return tables.wall.take(index) + tables.inside.take(index) * contents
+def _enclose(tables: Profile, index: Index, contents: Field, where: Box) -> Field:
+    """The wall, and in it `contents`, which covers the rows and columns `where` of the image."""
+    hu = tables.wall.take(index)
+    share = tables.inside.take(index[where])
+    share *= _resize(contents, share.shape)
+    hu[where] += share
+    return hu
 
 
 def _resize(image: Field, size: tuple[int, int]) -> Field:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ich.phantom.fields import Field, bell, rise
-from ich.phantom.head import Head
+from ich.phantom.head import Frame, Head
 from ich.phantom.plane import Ellipsoid, Patch, Plane, draw
 
 
@@ -13,6 +13,7 @@ from ich.phantom.plane import Ellipsoid, Patch, Plane, draw
 class Brain:
     """What lies inside the skull. Fields of shape of the frame, float32."""
 
+    frame: Frame  # all of the head's, or the part of it that the skull encloses
     hu: Field
     cavity: Field  # 0 to 1: over the floor and under the inner table
     inner: Field  # depth under the inner table, mm
@@ -23,7 +24,11 @@ class Brain:
 
 
 def paint_brain(plane: Plane) -> Brain:
-    """Draw the inside of the skull, without bleeds."""
+    """Draw the inside of the skull, without bleeds.
+
+    Args:
+        plane: a slice, or the part of it that the skull encloses (`skull.enclosed`): the rest is not seen.
+    """
     head = plane.frame.head
     fine = plane.frame.fine.at(plane.height)
     inner = plane.inner
@@ -45,7 +50,7 @@ def paint_brain(plane: Plane) -> Brain:
             patch.add_to(ventricles)
     _fissure(sulci, plane, between)
     hu += np.maximum(sulci, ventricles) * (np.float32(head.fluid) - hu)
-    brain = Brain(hu, cavity, inner, sulci, ventricles, fine, tent)
+    brain = Brain(plane.frame, hu, cavity, inner, sulci, ventricles, fine, tent)
     _dura(brain, plane, between)
     return brain
 

@@ -1,6 +1,6 @@
 """Smooth random fields and the edges that everything in the phantom is drawn with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -58,6 +58,10 @@ class Noise:
         plane = (1 - share) * self.volume[lower] + share * self.volume[(lower + 1) % PLANES]
         values = cv2.remap(plane, self.columns, self.rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
         return np.asarray(values, np.float32)
+
+    def part(self, where: tuple[slice, slice]) -> "Noise":
+        """The same field in some rows and columns alone."""
+        return replace(self, columns=self.columns[where], rows=self.rows[where])
 
 
 def noise(volume: Field, x: Field, y: Field, rng: np.random.Generator) -> Noise:

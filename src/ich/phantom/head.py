@@ -1,7 +1,9 @@
 """One patient's head as numbers (drawn), and as a frame of fields on the pixel grid (built from the numbers)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from ich.phantom.fields import Field
 
 GRID = 256  # the field of view is 256 x 256 pixels of anatomy, whatever the size of the images
 AROUND = 2 * fields.CELLS * fields.CELL_MM  # mm: two periods of the noise, about the circumference of the brain
+Box = tuple[slice, slice]  # rows and columns
 MARGIN = 26.0  # mm of room around the skull for scalp, ears and nose
 
 
@@ -103,6 +106,23 @@ class Frame:
     coarse2: fields.Noise
     fine: fields.Noise
     bundles: fields.Noise  # mirrored at the midline: muscles
+
+    def part(self, where: Box) -> "Frame":
+        """The same head in some rows and columns alone."""
+        origin = (self.origin[0] + where[0].start, self.origin[1] + where[1].start)
+        parts: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                parts[name] = value[where]
+            elif isinstance(value, fields.Noise):
+                parts[name] = value.part(where)
+        return replace(self, origin=origin, **parts)
+
+    def box_in(self, whole: "Frame") -> Box:
+        """Rows and columns of `whole` that this part of it has."""
+        starts = [own - its for own, its in zip(self.origin, whole.origin, strict=True)]
+        rows, columns = (slice(start, start + size) for start, size in zip(starts, self.x.shape, strict=True))
+        return rows, columns
 
 
 def build_frame(head: Head, mass: float = 0.0) -> Frame:

@@ -19,7 +19,7 @@ from ich.phantom.lesions import Lesion, draw_lesions, midline_shift
 from ich.phantom.plane import cut
 from ich.phantom.quirks import PLAIN, Oddities, draw_oddities
 from ich.phantom.scanner import Scanner, add_metal, draw_scanner, expose, harden, holder, outside_circle
-from ich.phantom.skull import AIR
+from ich.phantom.skull import AIR, enclosed, wall_depth
 
 MIN_CONTRAST = 9.0  # HU over the tissue that was there: a pixel below it is not counted as blood
 MIN_AREA = 100.0  # mm^2 of visible blood that make a slice positive
@@ -105,16 +105,18 @@ def make_slice(patient: Patient, index: int) -> Slice:
     if patient.oddities.blank == index:
         return _blank(patient, rng)
     plane = cut(patient.frame, patient.heights[index], patient.slab)
-    brain = paint_brain(plane)
-    paint_distractors(brain, plane, patient.distractors)
-    raised = paint_lesions(brain, plane, patient.lesions)
+    depth = wall_depth(plane)
+    inside = plane.part(enclosed(depth, plane))
+    brain = paint_brain(inside)
+    paint_distractors(brain, inside, patient.distractors)
+    raised = paint_lesions(brain, inside, patient.lesions)
     harden(brain, plane, patient.scanner, rng)
-    image = expose(compose(plane, brain, rows), patient.holder, plane, patient.scanner, rng)
+    image = expose(compose(plane, depth, brain, rows), patient.holder, plane, patient.scanner, rng)
     if patient.oddities.metal and abs(patient.heights[index] - 45) < 12:
         add_metal(image, np.random.default_rng([patient.seed, patient.number, 3]))
     mask = np.zeros((rows, rows), np.uint8)
     for label, change in raised.items():
-        mask[spread(patient.frame, change, rows) > MIN_CONTRAST] = MASK_CODES[label]
+        mask[spread(brain.frame, change, rows) > MIN_CONTRAST] = MASK_CODES[label]
     return _judged(image, mask, patient.head.field_of_view / rows)
 
 

@@ -1,11 +1,12 @@
 """One slice through a head: where its pixels lie, how deep under the skull, and the shapes drawn in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from ich.phantom.fields import Field, rise
-from ich.phantom.head import GRID, Frame
+from ich.phantom.head import GRID, Box, Frame
 
 WIDEST = 42.0  # mm above the orbitomeatal line: where the skull is widest
 SHELL = 4.5  # mm of bone under the floor of the skull
@@ -19,8 +20,6 @@ class Plane:
     height: float  # of the slice
     slab: float  # slice thickness
     z: Field  # height of each pixel
-    xw: Field  # coordinates bent by smooth noise: shapes drawn in them look grown
-    yw: Field
     depth: Field  # under the outer surface of the skull, in 3-D
     lean: Field  # |z component| of the skull's normal: how obliquely the slice cuts it
     above: Field  # over the floor of the skull
@@ -31,6 +30,23 @@ class Plane:
     def inner(self) -> Field:
         """Depth under the inner table."""
         return self.depth - self.frame.thickness
+
+    @cached_property
+    def xw(self) -> Field:
+        """`frame.x` bent by smooth noise: shapes drawn in it look grown. The midline is straight."""
+        frame = self.frame
+        bend = np.minimum(np.float32(0.4) + np.abs(frame.x) * np.float32(0.06), np.float32(2.4))
+        return frame.x + bend * frame.coarse.at(self.height) + frame.shift
+
+    @cached_property
+    def yw(self) -> Field:
+        """`frame.y`, bent likewise."""
+        return self.frame.y + np.float32(2.2) * self.frame.coarse2.at(self.height)
+
+    def part(self, where: Box) -> "Plane":
+        """The same slice, `where` alone."""
+        fields = {name: value[where] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return replace(self, frame=self.frame.part(where), **fields)
 
 
 def cut(frame: Frame, height: float, slab: float) -> Plane:
@@ -45,13 +61,9 @@ def cut(frame: Frame, height: float, slab: float) -> Plane:
     in_plane = reach * frame.slope / (level * taper)
     through = 1.25 * up * np.sqrt(up) / (level * np.float32(frame.head.vertex - WIDEST))
     steep = np.sqrt(in_plane * in_plane + through * through)
-    aside = np.abs(frame.x)
-    bend = np.minimum(np.float32(0.4) + aside * np.float32(0.06), np.float32(2.4))  # the midline is straight
     above = z - frame.floor
     return Plane(
         frame=frame, height=height, slab=slab, z=z,
-        xw=frame.x + bend * frame.coarse.at(height) + frame.shift,
-        yw=frame.y + np.float32(2.2) * frame.coarse2.at(height),
         depth=(1 - level) / np.maximum(steep, np.float32(0.004)),
         lean=through / np.maximum(steep, np.float32(0.004)),
         above=above,
@@ -73,7 +85,7 @@ class Ellipsoid:
 class Patch:
     """Part of the grid with a coverage from 0 to 1."""
 
-    where: tuple[slice, slice]
+    where: Box
     cover: Field
 
     def paint(self, image: Field, value: Field | float) -> None:
@@ -139,7 +151,7 @@ def _norm(u: Field, v: Field, w: Field) -> Field:
     return np.sqrt(total, out=total)
 
 
-def _box(frame: Frame, x: float, y: float, radius: float) -> tuple[slice, slice]:
+def _box(frame: Frame, x: float, y: float, radius: float) -> Box:
     """Rows and columns of a square of half side `radius` around a point of the head."""
     head = frame.head
     cos, sin = np.cos(head.rotation), np.sin(head.rotation)

@@ -49,15 +49,16 @@ def harden(brain: Brain, plane: Plane, scanner: Scanner, rng: np.random.Generato
     between = float(np.clip(1.3 - abs(plane.height - 4) / 20, 0, 1))
     if between <= 0:
         return
-    x, y = plane.frame.x, plane.frame.y
+    x, y = brain.frame.x, brain.frame.y
     brain.hu -= np.float32(scanner.bar * between) * bell(y - 12, 11) * bell(x, 34)
-    lines = rng.standard_normal((x.shape[0], 1)).astype(np.float32)
+    shape = plane.frame.x.shape
+    lines = rng.standard_normal((shape[0], 1)).astype(np.float32)
     slanted = cv2.warpAffine(
-        np.repeat(cv2.GaussianBlur(lines, (1, 9), 0, sigmaY=1.3), x.shape[1], 1),
+        np.repeat(cv2.GaussianBlur(lines, (1, 9), 0, sigmaY=1.3), shape[1], 1),
         np.array([[1, 0, 0], [rng.normal(0, 0.06), 1, 0]], np.float32),
-        x.shape[::-1],
+        shape[::-1],
         borderMode=cv2.BORDER_REFLECT,
-    )
+    )[brain.frame.box_in(plane.frame)]
     brain.hu += np.float32(2 * scanner.streaks * between) * slanted * bell(y - 12, 34) * bell(x, 55)
 
 

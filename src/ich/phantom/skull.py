@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 
 from ich.phantom.fields import Field, Index, rise
-from ich.phantom.head import Head
+from ich.phantom.head import Box, Head
 from ich.phantom.plane import SHELL, Ellipsoid, Plane, draw
 
 STEP = 0.1  # mm between entries of the profile
 FIRST, LAST = -30.0, 30.0  # mm of depth that the profile spans; outside it is air, inside the skull's contents
 WIDTHS = np.geomspace(0.8, 14, 24)  # mm over which an edge can be blurred
 AIR = -1000.0
+KERNEL = 4 / 2.8  # how far `_blur` reaches, in widths
 GALEA = 1.3  # mm of galea and pericranium
 
 
@@ -80,6 +81,29 @@ def wall_index(depth: Field, plane: Plane, lean: Field | np.float32) -> Index:
     columns = round((LAST - FIRST) / STEP)
     column = np.clip((depth - np.float32(FIRST)) * np.float32(1 / STEP), 0, columns - 1).astype(np.int32)
     return np.clip(row, 0, len(WIDTHS) - 1).astype(np.int32) * columns + column
+
+
+def enclosed(depth: Field, plane: Plane) -> Box:
+    """Rows and columns outside which `profile.inside` is 0: what lies inside the skull need not be drawn there.
+
+    Args:
+        depth: `wall_depth` of the slice.
+        plane: the slice.
+
+    Returns:
+        Even bounds, so that images of half the size line up; two rows and columns where the skull encloses nothing.
+    """
+    blur = np.float32(WIDTHS[0]) + np.float32(plane.slab) * plane.lean
+    inside = depth > np.float32(plane.frame.head.skull - 3 * STEP) - np.float32(KERNEL) * blur
+    return _even(inside.any(1)), _even(inside.any(0))
+
+
+def _even(inside: np.ndarray) -> slice:
+    """Bounds of what is true, and two more on each side, for resizing."""
+    found = np.flatnonzero(inside)
+    if not len(found):
+        return slice(0, 2)
+    return slice(max(int(found[0]) - 2, 0) & ~1, min((int(found[-1]) + 4) & ~1, len(inside)))
 
 
 def base_cover(plane: Plane) -> Field:
