@@ -10,7 +10,7 @@ from ich.phantom.fields import ct_texture
 from ich.phantom.head import Frame, build_frame, draw_head
 from ich.phantom.plane import cut
 from ich.phantom.scanner import draw_scanner, geometry
-from ich.phantom.skull import wall_depth
+from ich.phantom.skull import enclosed, profile, wall_depth, wall_index
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,8 @@ def frame() -> Frame:
 
 def image(frame: Frame, height: float, rows: int = 256) -> np.ndarray:
     plane = cut(frame, height, 5.0)
-    return compose(plane, wall_depth(plane), paint_brain(plane), rows)
+    depth = wall_depth(plane)
+    return compose(plane, depth, paint_brain(plane.part(enclosed(depth, plane))), rows)
 
 
 def test_skull_encloses_the_brain(frame: Frame) -> None:
@@ -53,6 +54,18 @@ def test_image_size_does_not_move_the_head(frame: Frame, rows: int) -> None:
 def test_neighbouring_slices_agree_and_distant_ones_do_not(frame: Frame) -> None:
     here, near, far = (image(frame, height)[100:156, 100:156].ravel() for height in (70, 71, 95))
     assert np.corrcoef(here, near)[0, 1] > 0.9 > 0.6 > np.corrcoef(here, far)[0, 1]
+
+
+@pytest.mark.parametrize("height", [-28, 4, 40, 70, 110, 127, 140])
+def test_part_of_a_slice_holds_all_that_the_skull_encloses(frame: Frame, height: float) -> None:
+    plane = cut(frame, height, 5.0)
+    depth = wall_depth(plane)
+    rows, columns = where = enclosed(depth, plane)
+    share = profile(frame.head, True).inside.take(wall_index(depth, plane, plane.lean))
+    share[rows.start + 2 : rows.stop - 2, columns.start + 2 : columns.stop - 2] = 0  # two more, for resizing
+    assert not share.any()
+    assert depth[where].size < 0.7 * depth.size
+    np.testing.assert_array_equal(paint_brain(plane.part(where)).hu, paint_brain(plane).hu[where])
 
 
 def test_there_is_only_air_above_the_head(frame: Frame) -> None:

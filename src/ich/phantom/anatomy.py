@@ -8,7 +8,7 @@ from ich.phantom.face import paint_base, paint_face
 from ich.phantom.fields import Field, Index
 from ich.phantom.head import GRID, Box, Frame
 from ich.phantom.plane import Plane
-from ich.phantom.skull import AIR, Profile, base_cover, face_depth, profile, wall_index
+from ich.phantom.skull import AIR, Profile, base_cover, covered, face_depth, profile, wall_index
 
 
 def compose(plane: Plane, depth: Field, brain: Brain, rows: int) -> Field:
@@ -17,12 +17,15 @@ def compose(plane: Plane, depth: Field, brain: Brain, rows: int) -> Field:
     Args:
         plane: the slice.
         depth: its `skull.wall_depth`.
-        brain: its brain, with bleeds drawn in; it may be the part that the skull encloses alone.
+        brain: its brain, with bleeds drawn in, over the part of the slice that `skull.enclosed` tells.
         rows: rows and columns of the image.
 
     Returns:
         HU, shape (rows, rows), float32, before the scanner's noise and artefacts.
     """
+    if not plane.low:
+        skin = covered(depth, plane)
+        plane, depth = plane.part(skin), depth[skin]
     frame = plane.frame
     image = np.full((rows, rows), AIR, np.float32)
     window, size = image_window(frame, rows)
@@ -32,8 +35,8 @@ def compose(plane: Plane, depth: Field, brain: Brain, rows: int) -> Field:
     if plane.low:
         base = paint_base(plane.part(brain.frame.box_in(frame)), brain.fine)
         contents = base + brain.cavity * (brain.hu - base)
-    where = tuple(slice(part.start * rows // GRID, part.stop * rows // GRID) for part in brain.frame.box_in(frame))
-    hu = _enclose(profile(head, True), index, contents, where)
+    tall, wide = (slice(part.start * rows // GRID, part.stop * rows // GRID) for part in brain.frame.box_in(frame))
+    hu = _enclose(profile(head, True), index, contents, (tall, wide))
     cover = base_cover(plane)
     if cover.min() < 1:
         index = wall_index(_resize(face_depth(plane), size), plane, np.float32(0))

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,9 @@
 """One slice through a head: where its pixels lie, how deep under the skull, and the shapes drawn in it."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -45,27 +47,30 @@ class Plane:
 
     def part(self, where: Box) -> "Plane":
         """The same slice, `where` alone."""
-        fields = {name: value[where] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        return replace(self, frame=self.frame.part(where), **fields)
+        parts: dict[str, Any] = {"frame": self.frame.part(where)}
+        for field in ("z", "depth", "lean", "above", "floor_edge"):
+            parts[field] = getattr(self, field)[where]
+        return replace(self, **parts)
 
 
 def cut(frame: Frame, height: float, slab: float) -> Plane:
     """Cut a slice of thickness `slab` at `height` (mm)."""
     z = frame.tilt + np.float32(height)
     up = np.maximum(z - WIDEST, 0) / np.float32(frame.head.vertex - WIDEST)
-    dome = up * up * np.sqrt(up)  # exponent 2.5: steeper side walls and a flatter top than an ellipsoid
+    root = np.sqrt(up)
+    dome = up * up * root  # exponent 2.5: steeper side walls and a flatter top than an ellipsoid
     down = np.minimum(z - WIDEST, 0) / np.float32(75)
     taper = 1 - down * down * (np.float32(0.10) - np.float32(0.2) * frame.forward)
     reach = frame.reach / taper
     level = np.sqrt(reach * reach + dome)
     in_plane = reach * frame.slope / (level * taper)
-    through = 1.25 * up * np.sqrt(up) / (level * np.float32(frame.head.vertex - WIDEST))
-    steep = np.sqrt(in_plane * in_plane + through * through)
+    through = 1.25 * up * root / (level * np.float32(frame.head.vertex - WIDEST))
+    steep = np.maximum(np.sqrt(in_plane * in_plane + through * through), np.float32(0.004))
     above = z - frame.floor
     return Plane(
         frame=frame, height=height, slab=slab, z=z,
-        depth=(1 - level) / np.maximum(steep, np.float32(0.004)),
-        lean=through / np.maximum(steep, np.float32(0.004)),
+        depth=(1 - level) / steep,
+        lean=through / steep,
         above=above,
         floor_edge=np.float32(slab + 1) + frame.steep,
         low=bool(above.min(initial=99, where=frame.floor > -60) < SHELL + slab) or height < 45,
@@ -119,12 +124,15 @@ def draw(
     if abs(height - cz) > rc + spread:
         return None
     where = _box(frame, cx, cy, max(ra, rb) + edge + 5 + (6 if rough is not None else 0))
-    x = (plane.xw if warped else frame.x)[where] - np.float32(cx)
-    y = (plane.yw if warped else frame.y)[where] - np.float32(cy)
-    if x.size == 0:
+    if plane.z[where].size == 0:
         return None
-    cos, sin = np.float32(np.cos(shape.angle)), np.float32(np.sin(shape.angle))
-    u, v = (cos * x + sin * y) / np.float32(ra), (cos * y - sin * x) / np.float32(rb)
+    u = (plane.xw if warped else frame.x)[where] - np.float32(cx)
+    v = (plane.yw if warped else frame.y)[where] - np.float32(cy)
+    if shape.angle:
+        cos, sin = np.float32(math.cos(shape.angle)), np.float32(math.sin(shape.angle))
+        u, v = cos * u + sin * v, cos * v - sin * u
+    u /= np.float32(ra)
+    v /= np.float32(rb)
     w = (plane.z[where] - np.float32(cz)) / np.float32(rc)
     level, pull = _norm(u, v, w), _norm(u / ra, v / rb, w / rc)
     level += np.float32(1e-3)
@@ -154,7 +162,7 @@ def _norm(u: Field, v: Field, w: Field) -> Field:
 def _box(frame: Frame, x: float, y: float, radius: float) -> Box:
     """Rows and columns of a square of half side `radius` around a point of the head."""
     head = frame.head
-    cos, sin = np.cos(head.rotation), np.sin(head.rotation)
+    cos, sin = math.cos(head.rotation), math.sin(head.rotation)
     column = (cos * x - sin * y + head.offset[0]) / frame.pixel + (GRID - 1) / 2 - frame.origin[1]
     row = (sin * x + cos * y + head.offset[1]) / frame.pixel + (GRID - 1) / 2 - frame.origin[0]
     reach = radius / frame.pixel

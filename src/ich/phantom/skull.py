@@ -76,33 +76,54 @@ def wall_depth(plane: Plane) -> Field:
 
 def wall_index(depth: Field, plane: Plane, lean: Field | np.float32) -> Index:
     """Flat index into `profile`'s tables for each pixel; `depth` and `lean` may be at the image's own size."""
-    blur = np.float32(0.8) + np.float32(plane.slab) * lean
-    row = np.log(blur / np.float32(WIDTHS[0])) * np.float32((len(WIDTHS) - 1) / np.log(WIDTHS[-1] / WIDTHS[0]))
     columns = round((LAST - FIRST) / STEP)
-    column = np.clip((depth - np.float32(FIRST)) * np.float32(1 / STEP), 0, columns - 1).astype(np.int32)
-    return np.clip(row, 0, len(WIDTHS) - 1).astype(np.int32) * columns + column
+    row = np.asarray(np.float32(plane.slab) * lean)  # in place from here on: new arrays are what the time goes to
+    row += np.float32(WIDTHS[0])
+    row /= np.float32(WIDTHS[0])
+    np.log(row, out=row)
+    row *= np.float32((len(WIDTHS) - 1) / np.log(WIDTHS[-1] / WIDTHS[0]))
+    column = depth - np.float32(FIRST)
+    column *= np.float32(1 / STEP)
+    index = _whole(row, len(WIDTHS) - 1)
+    index *= columns
+    return index + _whole(column, columns - 1)
+
+
+def _whole(position: Field, last: int) -> Index:
+    """Whole part of a position in a table, kept between 0 and `last`; `position` is used up."""
+    np.maximum(position, 0, out=position)
+    np.minimum(position, last, out=position)
+    return position.astype(np.int32)
 
 
 def enclosed(depth: Field, plane: Plane) -> Box:
-    """Rows and columns outside which `profile.inside` is 0: what lies inside the skull need not be drawn there.
+    """Rows and columns outside which `profile.inside` is 0: what lies inside the skull need not be drawn there."""
+    return _deeper(plane.frame.head.skull, depth, plane)
+
+
+def covered(depth: Field, plane: Plane) -> Box:
+    """Rows and columns outside which `profile.wall` is air, as long as the slice passes over the face."""
+    return _deeper(-plane.frame.head.scalp, depth, plane)
+
+
+def _deeper(level: float, depth: Field, plane: Plane) -> Box:
+    """Bounds of the pixels whose edges, as blurred as they are, reach a depth; even, so that half-size images line up.
 
     Args:
+        level: the depth, mm.
         depth: `wall_depth` of the slice.
         plane: the slice.
-
-    Returns:
-        Even bounds, so that images of half the size line up; two rows and columns where the skull encloses nothing.
     """
-    blur = np.float32(WIDTHS[0]) + np.float32(plane.slab) * plane.lean
-    inside = depth > np.float32(plane.frame.head.skull - 3 * STEP) - np.float32(KERNEL) * blur
-    return _even(inside.any(1)), _even(inside.any(0))
+    reach = plane.lean * np.float32(KERNEL * plane.slab)
+    reach += depth
+    inside = reach > np.float32(level - KERNEL * WIDTHS[0] - 3 * STEP)
+    inside.flat[depth.argmax()] = True  # never empty
+    return _bounds(np.any(inside, axis=1)), _bounds(np.any(inside, axis=0))
 
 
-def _even(inside: np.ndarray) -> slice:
-    """Bounds of what is true, and two more on each side, for resizing."""
+def _bounds(inside: np.ndarray) -> slice:
+    """Of what is true, and two more on each side, for resizing."""
     found = np.flatnonzero(inside)
-    if not len(found):
-        return slice(0, 2)
     return slice(max(int(found[0]) - 2, 0) & ~1, min((int(found[-1]) + 4) & ~1, len(inside)))
 
 
