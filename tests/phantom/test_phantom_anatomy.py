@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ich.phantom.anatomy import compose
+from ich.phantom.anatomy import compose, image_window, spread
 from ich.phantom.brain import paint_brain
 from ich.phantom.fields import ct_texture
 from ich.phantom.head import Frame, build_frame, draw_head
@@ -65,7 +65,27 @@ def test_part_of_a_slice_holds_all_that_the_skull_encloses(frame: Frame, height:
     share[rows.start + 2 : rows.stop - 2, columns.start + 2 : columns.stop - 2] = 0  # two more, for resizing
     assert not share.any()
     assert depth[where].size < 0.7 * depth.size
-    np.testing.assert_array_equal(paint_brain(plane.part(where)).hu, paint_brain(plane).hu[where])
+
+
+@pytest.mark.parametrize("height", [-28, 4, 40, 70, 110, 127, 140])
+@pytest.mark.parametrize("rows", [128, 256, 512])
+def test_image_of_the_parts_is_that_of_the_whole(frame: Frame, height: float, rows: int) -> None:
+    plane = cut(frame, height, 5.0)
+    depth = wall_depth(plane)
+    part = paint_brain(plane.part(enclosed(depth, plane)))
+    whole = paint_brain(plane)
+    if plane.low:
+        expected = compose(plane, depth, whole, rows)
+    else:  # the wall is drawn in part, too
+        brain, depths, lean = (spread(frame, field, rows) for field in (whole.hu, depth, plane.lean))
+        index = wall_index(depths, plane, lean)
+        tables = profile(frame.head, True)
+        expected = tables.wall.take(index) + tables.inside.take(index) * brain
+        window, _ = image_window(frame, rows)
+        outside = np.ones((rows, rows), bool)
+        outside[window] = False
+        expected[outside] = -1000
+    np.testing.assert_allclose(compose(plane, depth, part, rows), expected, atol=0.001)
 
 
 def test_there_is_only_air_above_the_head(frame: Frame) -> None:

@@ -11,6 +11,7 @@ from ich.phantom.brain import Brain, paint_brain
 from ich.phantom.head import Frame, build_frame, draw_head
 from ich.phantom.lesions import Lesion, draw_lesions, midline_shift
 from ich.phantom.plane import cut
+from ich.phantom.skull import enclosed, wall_depth
 
 HEIGHTS = np.arange(0, 115, 5.0)
 LESIONS: dict[Label, Lesion] = {
@@ -35,6 +36,20 @@ def bleed(frame: Frame, kind: Label, height: float) -> tuple[Brain, np.ndarray]:
     brain = paint_brain(plane)
     raised = paint_lesions(brain, plane, (LESIONS[kind],))
     return brain, raised[kind] > 10 if kind in raised else np.zeros(brain.hu.shape, bool)
+
+
+@pytest.mark.parametrize("kind", SUBTYPES)
+@pytest.mark.parametrize("height", [10, 35, 55, 75])
+def test_bleed_in_the_part_that_the_skull_encloses_is_the_same(frame: Frame, kind: Label, height: float) -> None:
+    plane = cut(frame, height, 5.0)
+    where = enclosed(wall_depth(plane), plane)
+    whole, part = paint_brain(plane), paint_brain(plane.part(where))
+    expected = paint_lesions(whole, plane, (LESIONS[kind],))
+    found = paint_lesions(part, plane.part(where), (LESIONS[kind],))
+    assert found.keys() == expected.keys()
+    for label, raised in found.items():
+        np.testing.assert_array_equal(raised, expected[label][where])
+    np.testing.assert_array_equal(part.hu, whole.hu[where])
 
 
 @pytest.mark.parametrize("kind", SUBTYPES)

@@ -5,8 +5,8 @@ import numpy as np
 
 from ich.phantom.brain import Brain
 from ich.phantom.face import paint_base, paint_face
-from ich.phantom.fields import Field, Index
-from ich.phantom.head import GRID, Box, Frame
+from ich.phantom.fields import Box, Field, Index
+from ich.phantom.head import GRID, Frame
 from ich.phantom.plane import Plane
 from ich.phantom.skull import AIR, Profile, base_cover, covered, face_depth, profile, wall_index
 
@@ -26,10 +26,9 @@ def compose(plane: Plane, depth: Field, brain: Brain, rows: int) -> Field:
     if not plane.low:
         skin = covered(depth, plane)
         plane, depth = plane.part(skin), depth[skin]
-    frame = plane.frame
+    frame, head = plane.frame, plane.frame.head
     image = np.full((rows, rows), AIR, np.float32)
     window, size = image_window(frame, rows)
-    head = plane.frame.head
     index = wall_index(_resize(depth, size), plane, _resize(plane.lean, size))
     contents = brain.hu
     if plane.low:
@@ -37,8 +36,7 @@ def compose(plane: Plane, depth: Field, brain: Brain, rows: int) -> Field:
         contents = base + brain.cavity * (brain.hu - base)
     tall, wide = (slice(part.start * rows // GRID, part.stop * rows // GRID) for part in brain.frame.box_in(frame))
     hu = _enclose(profile(head, True), index, contents, (tall, wide))
-    cover = base_cover(plane)
-    if cover.min() < 1:
+    if plane.low and (cover := base_cover(plane)).min() < 1:
         index = wall_index(_resize(face_depth(plane), size), plane, np.float32(0))
         face = _enclose(profile(head, False), index, paint_face(plane), (slice(None), slice(None)))
         hu = face + _resize(cover, size) * (hu - face)
@@ -46,7 +44,7 @@ def compose(plane: Plane, depth: Field, brain: Brain, rows: int) -> Field:
     return image
 
 
-def image_window(frame: Frame, rows: int) -> tuple[tuple[slice, slice], tuple[int, int]]:
+def image_window(frame: Frame, rows: int) -> tuple[Box, tuple[int, int]]:
     """Rows and columns of an image of size `rows` that the frame covers, and their number."""
     first = [origin * rows // GRID for origin in frame.origin]
     size = frame.x.shape[0] * rows // GRID, frame.x.shape[1] * rows // GRID

@@ -16,7 +16,7 @@ def paint_lesions(brain: Brain, plane: Plane, lesions: tuple[Lesion, ...]) -> di
     """Draw the bleeds into the brain.
 
     Returns:
-        For each kind present in the slice, by how many HU blood raises each pixel (float32, shape of the frame).
+        For each kind present in the slice, by how many HU blood raises each pixel (float32, shape of `brain.frame`).
     """
     raised: dict[Label, Field] = {}
     for lesion in sorted(lesions, key=lambda one: one.kind != "intraparenchymal"):  # its oedema lies under the others

@@ -11,7 +11,7 @@ from ich.phantom.plane import Ellipsoid, Patch, Plane, draw
 
 @dataclass
 class Brain:
-    """What lies inside the skull. Fields of shape of the frame, float32."""
+    """What lies inside the skull. Fields of shape of `frame`, float32."""
 
     frame: Frame  # all of the head's, or the part of it that the skull encloses
     hu: Field

@@ -11,6 +11,7 @@ from scipy import fft
 
 Field = NDArray[np.floating[Any]]  # float32 throughout
 Index = NDArray[np.int32]
+Box = tuple[slice, slice]  # rows and columns
 
 PLANES, CELLS = 96, 128
 PLANE_MM, CELL_MM = 2.5, 1.875
@@ -59,7 +60,7 @@ class Noise:
         values = cv2.remap(plane, self.columns, self.rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
         return np.asarray(values, np.float32)
 
-    def part(self, where: tuple[slice, slice]) -> "Noise":
+    def part(self, where: Box) -> "Noise":
         """The same field in some rows and columns alone."""
         return replace(self, columns=self.columns[where], rows=self.rows[where])
 

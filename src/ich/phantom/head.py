@@ -1,5 +1,6 @@
 """One patient's head as numbers (drawn), and as a frame of fields on the pixel grid (built from the numbers)."""
 
+import dataclasses
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from ich.phantom import fields
-from ich.phantom.fields import Field
+from ich.phantom.fields import Box, Field
 
 GRID = 256  # the field of view is 256 x 256 pixels of anatomy, whatever the size of the images
 AROUND = 2 * fields.CELLS * fields.CELL_MM  # mm: two periods of the noise, about the circumference of the brain
-Box = tuple[slice, slice]  # rows and columns
 MARGIN = 26.0  # mm of room around the skull for scalp, ears and nose
 
 
@@ -109,19 +109,20 @@ class Frame:
     def part(self, where: Box) -> "Frame":
         """The same head in some rows and columns alone."""
         origin = (self.origin[0] + where[0].start, self.origin[1] + where[1].start)
-        parts: dict[str, Any] = {}
-        for name, value in vars(self).items():
-            if isinstance(value, np.ndarray):
-                parts[name] = value[where]
-            elif isinstance(value, fields.Noise):
-                parts[name] = value.part(where)
-        return replace(self, origin=origin, **parts)
+        return replace(self, origin=origin, **parts(self, where))
 
     def box_in(self, whole: "Frame") -> Box:
         """Rows and columns of `whole` that this part of it has."""
         starts = [own - its for own, its in zip(self.origin, whole.origin, strict=True)]
         rows, columns = (slice(start, start + size) for start, size in zip(starts, self.x.shape, strict=True))
         return rows, columns
+
+
+def parts(whole: Any, where: Box) -> dict[str, Any]:
+    """Some rows and columns of all of a dataclass's fields that have rows and columns."""
+    values = {field.name: getattr(whole, field.name) for field in dataclasses.fields(whole)}
+    arrays = {name: value[where] for name, value in values.items() if isinstance(value, np.ndarray)}
+    return arrays | {name: value.part(where) for name, value in values.items() if isinstance(value, fields.Noise)}
 
 
 def build_frame(head: Head, mass: float = 0.0) -> Frame:

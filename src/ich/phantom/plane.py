@@ -3,12 +3,11 @@
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from ich.phantom.fields import Field, rise
-from ich.phantom.head import GRID, Box, Frame
+from ich.phantom.fields import Box, Field, rise
+from ich.phantom.head import GRID, Frame, parts
 
 WIDEST = 42.0  # mm above the orbitomeatal line: where the skull is widest
 SHELL = 4.5  # mm of bone under the floor of the skull
@@ -16,7 +15,7 @@ SHELL = 4.5  # mm of bone under the floor of the skull
 
 @dataclass(frozen=True)
 class Plane:
-    """Fields of one slice, shape of the frame, float32, mm."""
+    """Fields of one slice, or of a part of it, shape of `frame`, float32, mm."""
 
     frame: Frame
     height: float  # of the slice
@@ -47,10 +46,7 @@ class Plane:
 
     def part(self, where: Box) -> "Plane":
         """The same slice, `where` alone."""
-        parts: dict[str, Any] = {"frame": self.frame.part(where)}
-        for field in ("z", "depth", "lean", "above", "floor_edge"):
-            parts[field] = getattr(self, field)[where]
-        return replace(self, **parts)
+        return replace(self, frame=self.frame.part(where), **parts(self, where))
 
 
 def cut(frame: Frame, height: float, slab: float) -> Plane:
@@ -167,6 +163,6 @@ def _box(frame: Frame, x: float, y: float, radius: float) -> Box:
     row = (sin * x + cos * y + head.offset[1]) / frame.pixel + (GRID - 1) / 2 - frame.origin[0]
     reach = radius / frame.pixel
     return (
-        slice(max(int(row - reach), 0), max(int(row + reach) + 2, 0)),
-        slice(max(int(column - reach), 0), max(int(column + reach) + 2, 0)),
+        slice(max(math.floor(row - reach), 0), max(math.floor(row + reach) + 2, 0)),
+        slice(max(math.floor(column - reach), 0), max(math.floor(column + reach) + 2, 0)),
     )

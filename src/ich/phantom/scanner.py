@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ich.phantom.brain import Brain
-from ich.phantom.fields import TEXTURE_CELLS, Field, bell, ct_texture, rise
+from ich.phantom.fields import TEXTURE_CELLS, Box, Field, bell, ct_texture, rise
 from ich.phantom.head import Head
 from ich.phantom.plane import Plane
 
@@ -140,7 +140,7 @@ def reshape(image: np.ndarray, shape: tuple[int, int], fill: float) -> np.ndarra
     return result
 
 
-def _overlap(have: int, want: int) -> tuple[slice, slice]:
+def _overlap(have: int, want: int) -> Box:
     size = min(have, want)
     first, second = (have - size) // 2, (want - size) // 2
     return slice(first, first + size), slice(second, second + size)

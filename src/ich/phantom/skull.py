@@ -6,15 +6,16 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ich.phantom.fields import Field, Index, rise
-from ich.phantom.head import Box, Head
+from ich.phantom.fields import Box, Field, Index, rise
+from ich.phantom.head import Head
 from ich.phantom.plane import SHELL, Ellipsoid, Plane, draw
 
 STEP = 0.1  # mm between entries of the profile
 FIRST, LAST = -30.0, 30.0  # mm of depth that the profile spans; outside it is air, inside the skull's contents
 WIDTHS = np.geomspace(0.8, 14, 24)  # mm over which an edge can be blurred
 AIR = -1000.0
-KERNEL = 4 / 2.8  # how far `_blur` reaches, in widths
+SIGMAS = 2.8  # a width has so many of the Gaussian that blurs over it
+KERNEL = 4 / SIGMAS  # how far it reaches in OpenCV, in widths
 GALEA = 1.3  # mm of galea and pericranium
 
 
@@ -54,7 +55,7 @@ def profile(head: Head, bone: bool) -> Profile:
 
 def _blur(values: Field) -> Field:
     """The profile averaged over each of WIDTHS, edges repeated."""
-    rows = [cv2.GaussianBlur(values.astype(np.float32)[None], (0, 0), sigmaX=w / STEP / 2.8, sigmaY=0.01,
+    rows = [cv2.GaussianBlur(values.astype(np.float32)[None], (0, 0), sigmaX=w / STEP / SIGMAS, sigmaY=0.01,
                              borderType=cv2.BORDER_REPLICATE)[0] for w in WIDTHS]  # fmt: skip
     return np.ascontiguousarray(np.stack(rows), np.float32)
 
@@ -102,7 +103,7 @@ def enclosed(depth: Field, plane: Plane) -> Box:
 
 
 def covered(depth: Field, plane: Plane) -> Box:
-    """Rows and columns outside which `profile.wall` is air, as long as the slice passes over the face."""
+    """Rows and columns outside which `profile.wall` is air, in slices that are not `Plane.low`."""
     return _deeper(-plane.frame.head.scalp, depth, plane)
 
 
@@ -116,15 +117,15 @@ def _deeper(level: float, depth: Field, plane: Plane) -> Box:
     """
     reach = plane.lean * np.float32(KERNEL * plane.slab)
     reach += depth
-    inside = reach > np.float32(level - KERNEL * WIDTHS[0] - 3 * STEP)
-    inside.flat[depth.argmax()] = True  # never empty
-    return _bounds(np.any(inside, axis=1)), _bounds(np.any(inside, axis=0))
+    deeper = reach > np.float32(level - KERNEL * WIDTHS[0] - 3 * STEP)  # OpenCV rounds its kernels up
+    deeper.flat[depth.argmax()] = True  # never empty
+    return _bounds(np.any(deeper, axis=1)), _bounds(np.any(deeper, axis=0))
 
 
-def _bounds(inside: np.ndarray) -> slice:
+def _bounds(found: np.ndarray) -> slice:
     """Of what is true, and two more on each side, for resizing."""
-    found = np.flatnonzero(inside)
-    return slice(max(int(found[0]) - 2, 0) & ~1, min((int(found[-1]) + 4) & ~1, len(inside)))
+    places = np.flatnonzero(found)
+    return slice(max(int(places[0]) - 2, 0) & ~1, min((int(places[-1]) + 4) & ~1, len(found)))
 
 
 def base_cover(plane: Plane) -> Field:
