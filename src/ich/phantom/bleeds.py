@@ -4,7 +4,7 @@ import numpy as np
 
 from ich.labels import Label
 from ich.phantom.brain import Brain, fold, lateral_ventricles
-from ich.phantom.fields import Field, rise
+from ich.phantom.fields import Field, positive, rise
 from ich.phantom.lesions import Lesion
 from ich.phantom.plane import Ellipsoid, Plane, draw
 
@@ -24,7 +24,7 @@ def paint_lesions(brain: Brain, plane: Plane, lesions: tuple[Lesion, ...]) -> di
         if cover is None or cover.max() < 0.1:
             continue
         blood = np.float32(lesion.hu) + np.float32(lesion.mottle) * brain.fine
-        change = cover * np.maximum(blood - brain.hu, 0)
+        change = cover * positive(blood - brain.hu)
         brain.hu += change
         visible = change * brain.cavity * (brain.inner > 0.3)
         raised[lesion.kind] = np.maximum(raised[lesion.kind], visible) if lesion.kind in raised else visible
@@ -53,7 +53,7 @@ def _subdural(lesion: Lesion, brain: Brain, plane: Plane) -> Field | None:
         1 - np.square(np.square(_turn(plane, lesion) / np.float32(span))) - np.square(np.square(_up(plane, lesion)))
     )
     uneven = 1 + np.float32(0.18) * plane.frame.coarse2.at(plane.height + 30)
-    layer = np.float32(thickness) * np.sqrt(np.maximum(crescent, 0)) * uneven
+    layer = np.float32(thickness) * np.sqrt(positive(crescent)) * uneven
     edge = np.float32(0.4 * lesion.rough) * brain.fine
     cover = rise(layer + edge - brain.inner, 1.6 + plane.slab * plane.lean) * (crescent > 0)
     return cover * rise(plane.xw * lesion.side - 1.5, 2)  # the falx stops it
@@ -79,14 +79,14 @@ def _subarachnoid(lesion: Lesion, brain: Brain, plane: Plane) -> Field | None:
         return None
     (x, y, _), (a, b, _) = lesion.centre, lesion.extent
     level = np.square((plane.xw - x) / a) + np.square((plane.yw - y) / b) + np.square(_up(plane, lesion))
-    window = np.minimum(np.maximum((1 - level) * np.float32(4), 0), 1)
+    window = np.clip((1 - level) * np.float32(4), 0, 1)
     if window.max() <= 0:
         return None
     spaces = brain.sulci * np.float32(1.5)
     if lesion.site == "sulci":  # blood widens the sulci that it fills
         folds = np.abs(fold(plane) + np.float32(0.14) * brain.fine)
         shallow = rise(24 - brain.inner, 16) * rise(brain.inner - 1, 2)
-        spaces = np.maximum(spaces, np.minimum(np.maximum(1.5 - folds / np.float32(0.45), 0), 1) * shallow)
+        spaces = np.maximum(spaces, np.clip(1.5 - folds / np.float32(0.45), 0, 1) * shallow)
     return np.minimum(window * spaces, 1) * (1 - brain.ventricles)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ich.phantom.fields import Field, bell, rise
+from ich.phantom.fields import Field, bell, positive, rise
 from ich.phantom.head import Frame, Head
 from ich.phantom.plane import Ellipsoid, Patch, Plane, draw
 
@@ -162,7 +162,7 @@ def _cisterns(head: Head) -> list[Ellipsoid]:
 def _tentorium(plane: Plane) -> Field:
     """Height of the tentorium: low at the skull, highest at the midline behind the midbrain, none in front of it."""
     side = np.abs(plane.xw)
-    lift = np.maximum(1 - side / np.float32(52), 0)
+    lift = positive(1 - side / np.float32(52))
     front = rise(plane.yw - 12, 14)
     back = np.clip((plane.yw - 24) * np.float32(0.015), 0, 0.8)
     return (13 + 32 * lift * np.sqrt(lift) * (1 - back)) * front - 60 * (1 - front)
@@ -220,6 +220,6 @@ def _dura(brain: Brain, plane: Plane, between: Field) -> None:
         hu += sheet * np.float32(0.32) * (np.float32(head.dura) - hu)
         transverse = bell(brain.tentorium + 2, 5.0) * rise(6.5 - brain.inner, 3) * rise(plane.yw - 20, 10)
         hu += transverse * np.float32(0.8) * (np.float32(head.vessel) - hu)
-    wedge = rise(3.4 - np.abs(x) - 0.42 * np.maximum(brain.inner, 0), 1.5)
+    wedge = rise(3.4 - np.abs(x) - 0.42 * positive(brain.inner), 1.5)
     sinus = wedge * np.maximum(rise(plane.yw - 15, 8), rise(plane.z - 78, 10)) * rise(plane.z - 20, 6)
     hu += sinus * (np.float32(head.vessel) - hu)

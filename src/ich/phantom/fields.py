@@ -105,11 +105,15 @@ def rise(distance: Field, width: Field | float) -> Field:
     """0 below -width/2, 1 above +width/2, linear between: what partial volume makes of an edge."""
     share = np.asarray(distance / width)
     share += np.float32(0.5)
-    np.maximum(share, 0, out=share)  # both in place: a third of the time of np.clip
-    return np.minimum(share, 1, out=share)
+    return share.clip(0, 1, out=share)
 
 
 def bell(value: Field, width: float) -> Field:
     """exp(-(value/width)^2), as a compact polynomial: 0 beyond 2.5 widths."""
-    inside = np.maximum(np.float32(1) - np.square(value * np.float32(0.4 / width)), 0)
+    inside = positive(np.float32(1) - np.square(value * np.float32(0.4 / width)))
     return np.square(inside * inside * inside)
+
+
+def positive(values: Field) -> Field:
+    """`values` where they are over 0, and 0. In a quarter of the time of np.maximum, which is slow with a number."""
+    return values.clip(0, np.inf)

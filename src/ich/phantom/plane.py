@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ich.phantom.fields import Box, Field, rise
+from ich.phantom.fields import Box, Field, positive, rise
 from ich.phantom.head import GRID, Frame, parts
 
 WIDEST = 42.0  # mm above the orbitomeatal line: where the skull is widest
@@ -36,7 +36,7 @@ class Plane:
     def xw(self) -> Field:
         """`frame.x` bent by smooth noise: shapes drawn in it look grown. The midline is straight."""
         frame = self.frame
-        bend = np.minimum(np.float32(0.4) + np.abs(frame.x) * np.float32(0.06), np.float32(2.4))
+        bend = np.clip(np.float32(0.4) + np.abs(frame.x) * np.float32(0.06), 0, np.float32(2.4))
         return frame.x + bend * frame.coarse.at(self.height) + frame.shift
 
     @cached_property
@@ -52,16 +52,16 @@ class Plane:
 def cut(frame: Frame, height: float, slab: float) -> Plane:
     """Cut a slice of thickness `slab` at `height` (mm)."""
     z = frame.tilt + np.float32(height)
-    up = np.maximum(z - WIDEST, 0) / np.float32(frame.head.vertex - WIDEST)
+    up = positive(z - WIDEST) / np.float32(frame.head.vertex - WIDEST)
     root = np.sqrt(up)
     dome = up * up * root  # exponent 2.5: steeper side walls and a flatter top than an ellipsoid
-    down = np.minimum(z - WIDEST, 0) / np.float32(75)
+    down = positive(WIDEST - z) / np.float32(75)
     taper = 1 - down * down * (np.float32(0.10) - np.float32(0.2) * frame.forward)
     reach = frame.reach / taper
     level = np.sqrt(reach * reach + dome)
     in_plane = reach * frame.slope / (level * taper)
     through = 1.25 * up * root / (level * np.float32(frame.head.vertex - WIDEST))
-    steep = np.maximum(np.sqrt(in_plane * in_plane + through * through), np.float32(0.004))
+    steep = np.clip(np.sqrt(in_plane * in_plane + through * through), np.float32(0.004), np.inf)
     above = z - frame.floor
     return Plane(
         frame=frame, height=height, slab=slab, z=z,

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ich.phantom.brain import Brain
-from ich.phantom.fields import TEXTURE_CELLS, Box, Field, bell, ct_texture, rise
+from ich.phantom.fields import TEXTURE_CELLS, Box, Field, bell, ct_texture, positive, rise
 from ich.phantom.head import Head
 from ich.phantom.plane import Plane
 
@@ -45,7 +45,7 @@ def draw_scanner(rng: np.random.Generator, head: Head) -> Scanner:
 
 def harden(brain: Brain, plane: Plane, scanner: Scanner, rng: np.random.Generator) -> None:
     """Beam hardening: brighter brain under the skull, a dark bar and streaks between the petrous bones."""
-    brain.hu += np.float32(scanner.cupping) / (1 + np.square(np.maximum(brain.inner, 0) * np.float32(1 / 9)))
+    brain.hu += np.float32(scanner.cupping) / (1 + np.square(positive(brain.inner) * np.float32(1 / 9)))
     between = float(np.clip(1.3 - abs(plane.height - 4) / 20, 0, 1))
     if between <= 0:
         return
@@ -80,7 +80,7 @@ def holder(head: Head, scanner: Scanner, rows: int) -> Field:
     x, y = np.meshgrid(line - head.offset[0] * 0.3, line)
     lowest = head.offset[1] + head.half_length + head.scalp + 3
     centre = lowest - scanner.holder_radius
-    below = np.maximum(y - np.float32(centre), 0)
+    below = positive(y - np.float32(centre))
     distance = np.hypot(x, below) - np.float32(scanner.holder_radius)
     shell = rise(1.0 - np.abs(distance), 1.0) * rise(y - np.float32(centre - 20), 4)
     return np.float32(-1000) + shell * np.float32(scanner.holder + 1000)

@@ -69,7 +69,7 @@ def wall_depth(plane: Plane) -> Field:
     ratio = frame.thickness / np.float32(frame.head.skull)
     inner = plane.depth - frame.thickness
     muscle = frame.temple * rise(74 - plane.z, 30)
-    outer = np.minimum((plane.depth + muscle) / frame.scalp, np.maximum(plane.depth, np.float32(-GALEA / 2)))
+    outer = np.minimum((plane.depth + muscle) / frame.scalp, np.clip(plane.depth, np.float32(-GALEA / 2), np.inf))
     return np.where(
         plane.depth < 0, outer, np.where(inner < 0, plane.depth / ratio, inner + np.float32(frame.head.skull))
     )
@@ -92,9 +92,7 @@ def wall_index(depth: Field, plane: Plane, lean: Field | np.float32) -> Index:
 
 def _whole(position: Field, last: int) -> Index:
     """Whole part of a position in a table, kept between 0 and `last`; `position` is used up."""
-    np.maximum(position, 0, out=position)
-    np.minimum(position, last, out=position)
-    return position.astype(np.int32)
+    return position.clip(0, last, out=position).astype(np.int32)
 
 
 def enclosed(depth: Field, plane: Plane) -> Box:
