@@ -42,14 +42,14 @@ def encode_file(stored: np.ndarray, identity: Identity, oddities: Oddities, head
         truncated: end the file in the middle of the pixels.
     """
     implicit = oddities.implicit_vr
-    pixels = stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes()
+    pixels = np.ascontiguousarray(stored, stored.dtype.newbyteorder("<")).data.cast("B")
     rows = [*(_rsna(identity) if headers == "rsna" else _clinical(identity)), *_image(stored, identity, oddities)]
     meta = b"".join(_element(row, False) for row in _meta(identity, implicit))
     group_length = _element(("FileMetaInformationGroupLength", "UL", len(meta)), False)
     body = b"".join(_element(row, implicit) for row in sorted(rows, key=lambda row: tag_for_keyword(row[0]) or 0))
-    start = _element(("PixelData", "OW", pixels), implicit)
-    kept = len(start) - (len(pixels) - int(len(pixels) * TRUNCATED_SHARE) if truncated else 0)
-    return b"".join([b"\0" * 128, b"DICM", group_length, meta, body, start[:kept]])
+    start = _start(tag_for_keyword("PixelData") or 0, "OW", len(pixels), implicit)
+    kept = int(len(pixels) * TRUNCATED_SHARE) if truncated else len(pixels)
+    return b"".join([b"\0" * 128, b"DICM", group_length, meta, body, start, pixels[:kept]])
 
 
 Row = tuple[str, str, Any]  # keyword, value representation, value
@@ -68,12 +68,17 @@ def _element(row: Row, implicit: bool) -> bytes:
     else:
         content = ("\\".join(value) if isinstance(value, list) else value).encode("latin-1")
         content += (b"\0" if vr == "UI" else b" ") * (len(content) % 2)
-    start = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+    return _start(tag, vr, len(content), implicit) + content
+
+
+def _start(tag: int, vr: str, length: int, implicit: bool) -> bytes:
+    """What comes before the content of a data element."""
+    number = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
     if implicit:
-        return start + struct.pack("<L", len(content)) + content
+        return number + struct.pack("<L", length)
     if vr in ("OB", "OW"):
-        return start + vr.encode() + struct.pack("<HL", 0, len(content)) + content
-    return start + vr.encode() + struct.pack("<H", len(content)) + content
+        return number + vr.encode() + struct.pack("<HL", 0, length)
+    return number + vr.encode() + struct.pack("<H", length)
 
 
 def _meta(identity: Identity, implicit: bool) -> list[Row]:
