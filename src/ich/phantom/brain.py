@@ -213,7 +213,7 @@ def _dura(brain: Brain, plane: Plane, between: Field) -> None:
     """Falx, tentorium and venous sinuses: dense, normal, and easily taken for blood."""
     head = plane.frame.head
     hu, x = brain.hu, plane.xw
-    falx = bell(x, 0.75) * between * rise(24 - brain.inner + np.float32(60) * (plane.yw > 0), 14)
+    falx = bell(x, 0.75) * between * rise(24 - brain.inner + 60 * (plane.yw > 0), 14)
     hu += falx * np.float32(0.85) * (np.float32(head.dura) - hu)
     if plane.height < 60:
         sheet = bell(brain.tentorium, 0.8 + 0.2 * plane.slab) * rise(plane.yw - 14, 6)
