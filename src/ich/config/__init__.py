@@ -1,8 +1,8 @@
 """One YAML file describes a whole experiment; this package is its schema; `ich.config.read` reads it.
 
 Every model is frozen and refuses unknown keys. A field's description is its documentation (`ich config --explain`
-prints them); units stand in the description. Defaults suit a first run;
-our best choices stand in `configs/rsna.yaml`, the notebooks' protocol in `configs/reference.yaml`.
+prints them); units stand in the description. Defaults suit a first run; our best choices stand in `configs/rsna.yaml`,
+the notebooks' protocol in `configs/reference.yaml`.
 """
 
 from ich.config.experiment import Evaluate, Experiment, StepName

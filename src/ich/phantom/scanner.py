@@ -44,7 +44,14 @@ def draw_scanner(rng: np.random.Generator, head: Head) -> Scanner:
 
 
 def harden(brain: Brain, plane: Plane, scanner: Scanner, rng: np.random.Generator) -> None:
-    """Beam hardening: brighter brain under the skull, a dark bar and streaks between the petrous bones."""
+    """Beam hardening: brighter brain under the skull, a dark bar and streaks between the petrous bones.
+
+    Args:
+        brain: changed in place; it may cover a part of the slice.
+        plane: the whole slice, over which the streaks run.
+        scanner: the acquisition.
+        rng: the slice's generator.
+    """
     brain.hu += np.float32(scanner.cupping) / (1 + np.square(positive(brain.inner) * np.float32(1 / 9)))
     between = float(np.clip(1.3 - abs(plane.height - 4) / 20, 0, 1))
     if between <= 0:

@@ -17,8 +17,8 @@ from ich.training.learner import predict
 
 # A slice that sits on the threshold must pass on other hardware and in other batch sizes too, where P(any) differs by
 # up to 1e-5 in float32. A gate in half precision runs in float32 where there is no GPU: its logit was seen to move by
-# up to 0.05 (bfloat16, demo's gate, 787 slices: 0.008 of P(any)); twice that is
-# allowed for, and assumed to do for larger networks.
+# up to 0.05 (bfloat16, demo's gate, 787 slices: 0.008 of P(any)); twice that is allowed for, and assumed to do
+# for larger networks.
 _TOLERANCE = 1e-5
 _HALF_PRECISION_LOGITS = 0.1
 
