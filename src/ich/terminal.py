@@ -1,5 +1,6 @@
 """What commands print for people."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ def print_predictions(console: Console, result: "SeriesPredictions", written: Pa
         console.print(f"not read: {path}: {reason}", style="yellow", markup=False, soft_wrap=True)
     if written is not None:
         console.print(f"{len(result.rows):,} slices: {written}", markup=False, highlight=False, soft_wrap=True)
-    console.print(", ".join(f"{short}\N{NO-BREAK SPACE}{label}" for label, short in ABBREVIATIONS.items()), style="dim")
+    console.print(_legend(console.width), style="dim", soft_wrap=True)
     console.print("Research use only; not a medical device.", style="dim")
 
 
@@ -76,6 +77,12 @@ def _print_slices(console: Console, result: "SeriesPredictions") -> None:
         console.print(table)
         for oddity in series["oddities"]:
             console.print(f"  {oddity}", style="yellow", markup=False, highlight=False)
+
+
+def _legend(width: int) -> str:
+    """What the abbreviations mean; lines end between two of them (rich would break at no-break spaces too)."""
+    meanings = ", ".join(f"{short}\N{NO-BREAK SPACE}{label}" for label, short in ABBREVIATIONS.items())
+    return textwrap.fill(meanings, width).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _print_series(console: Console, result: "SeriesPredictions") -> None:
