@@ -96,7 +96,7 @@ def elsewhere(config: Experiment, name: str) -> Experiment:
 
 def parts(config: Experiment) -> list[tuple[str, int, float]]:
     """What preprocessing one slice consists of."""
-    paths = sorted(Workspace(config).dicom.glob("*.dcm"))[:300]
+    paths = sorted(Workspace(config).copies.glob("*.dcm"))[:300]
     how = config.preprocess
     slices = [read_slice(path) for path in paths]
     images = [rgb_from_hu(ct.hu, how.windows, how.size) for ct in slices]

@@ -39,7 +39,7 @@ def test_all_rsna_slices_go_through_steps_1_to_4(realdata, experiment):
     assert copy(config).counts == {"sampled": 55, "mode": "copy", "copied": 55, "there already": 0, "missing": 0}
     preprocess(config)
     workspace = Workspace(config)
-    assert workspace.dicom == workspace.root / "raw_dicom"
+    assert workspace.dicom == (str(workspace.root / "raw_dicom"),)
     table = pl.read_parquet(workspace.slices)
     assert table["status"].to_list() == ["ok"] * 55
     assert table.group_by("bits_stored", "signed").len().sort("bits_stored").rows() == [(12, False, 21), (16, True, 34)]

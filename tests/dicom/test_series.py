@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from ich.dicom.read import SlicePlane, read_header
+from ich.dicom.header import SlicePlane
+from ich.dicom.read import read_header
 from ich.dicom.series import order_series
 
 

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -7,6 +8,7 @@ from ich.config import Copy
 from ich.errors import DataError
 from ich.prepare.copy import bring, copy
 from ich.prepare.sample import sample
+from ich.sources.file import SourceFile
 from ich.workspace import Workspace
 
 
@@ -26,10 +28,10 @@ def config(experiment, small_dataset):
 def test_every_file_arrives(config, small_dataset, mode):
     experiment = config(mode)
     outcome = copy(experiment)
-    folder = Workspace(experiment).dicom
+    folder = Workspace(experiment).copies
     assert sorted(path.stem for path in folder.iterdir()) == small_dataset
     assert all(path.is_symlink() == (mode == "link") for path in folder.iterdir())
-    source = Workspace(experiment).dicom_source
+    source = Path(Workspace(experiment).originals[0])
     assert all((folder / f"{name}.dcm").read_bytes() == (source / f"{name}.dcm").read_bytes() for name in small_dataset)
     assert (outcome.counts["copied"], outcome.incomplete) == (48, False)
     assert folder in outcome.outputs
@@ -39,30 +41,37 @@ def test_every_file_arrives(config, small_dataset, mode):
 def test_none_reads_in_place(config):
     experiment = config("none")
     assert copy(experiment).counts["there already"] == 48
-    assert Workspace(experiment).dicom == Workspace(experiment).dicom_source
+    assert Workspace(experiment).dicom == Workspace(experiment).originals
     assert not (experiment.workspace / "raw_dicom").exists()
 
 
 def test_missing_files_are_listed(config, small_dataset):
     experiment = config("copy")
-    (Workspace(experiment).dicom_source / f"{small_dataset[5]}.dcm").unlink()
+    (Path(Workspace(experiment).originals[0]) / f"{small_dataset[5]}.dcm").unlink()
     outcome = copy(experiment)
     assert outcome.incomplete
     assert pl.read_csv(experiment.workspace / "missing_files.csv")["ImageID"].to_list() == [small_dataset[5]]
+
+
+def located(path):
+    """As a listing has the file."""
+    if not path.exists():
+        return SourceFile(path.stem, str(path), -1, 0)
+    return SourceFile(path.stem, str(path), path.stat().st_size, path.stat().st_mtime_ns)
 
 
 def test_a_damaged_copy_is_made_again(tmp_path):
     source, target = tmp_path / "a.dcm", tmp_path / "b.dcm"
     source.write_bytes(b"1234")
     target.write_bytes(b"12")
-    assert bring(source, target, Copy(mode="copy")) == "copied"
-    assert bring(source, target, Copy(mode="copy")) == "there already"
+    assert bring(located(source), target, Copy(mode="copy")) == "copied"
+    assert bring(located(source), target, Copy(mode="copy")) == "there already"
     source.write_bytes(b"4321")  # another slice of the same size
     os.utime(source, (1, 1))
-    assert bring(source, target, Copy(mode="copy")) == "copied"
+    assert bring(located(source), target, Copy(mode="copy")) == "copied"
     source.write_bytes(b"1234")
     os.utime(source, (1, 1))  # same size, same time: only the hash tells
-    assert bring(source, target, Copy(mode="copy", verify="sha256")) == "copied"
+    assert bring(located(source), target, Copy(mode="copy", verify="sha256")) == "copied"
     assert target.read_bytes() == b"1234"
     assert sorted(os.listdir(tmp_path)) == ["a.dcm", "b.dcm"]  # noqa: PTH208
 
@@ -70,11 +79,11 @@ def test_a_damaged_copy_is_made_again(tmp_path):
 def test_a_copy_whose_original_is_gone_is_kept(tmp_path):
     source, target = tmp_path / "a.dcm", tmp_path / "b.dcm"
     target.write_bytes(b"1234")
-    assert bring(source, target, Copy(mode="copy")) == "there already"
-    assert bring(source, target, Copy(mode="none")) == "missing"  # the copy is not what would be read
+    assert bring(located(source), target, Copy(mode="copy")) == "there already"
+    assert bring(located(source), target, Copy(mode="none")) == "missing"  # the copy is not what would be read
     target.unlink()
     target.symlink_to(source)
-    assert bring(source, target, Copy(mode="copy")) == "missing"
+    assert bring(located(source), target, Copy(mode="copy")) == "missing"
 
 
 def test_a_link_is_replaced_by_a_copy_not_written_through(tmp_path):
@@ -82,7 +91,7 @@ def test_a_link_is_replaced_by_a_copy_not_written_through(tmp_path):
     source.write_bytes(b"1234")
     other.write_bytes(b"99")
     target.symlink_to(other)
-    bring(source, target, Copy(mode="copy"))
+    bring(located(source), target, Copy(mode="copy"))
     assert other.read_bytes() == b"99"
     assert not target.is_symlink()
 

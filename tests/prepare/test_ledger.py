@@ -1,7 +1,9 @@
 import polars as pl
+import pytest
 
-from ich.dicom.read import SlicePlane
+from ich.dicom.header import SlicePlane
 from ich.dicom.series import order_series
+from ich.errors import DataError
 from ich.prepare.ledger import add_series_order, left_out, status_counts
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -41,5 +43,8 @@ def test_what_was_left_out_is_named():
 
 
 def test_every_status_is_counted():
-    table = pl.DataFrame({"status": ["ok", "missing", "ok"]})
-    assert status_counts(table) == {"ok": 2, "repaired": 0, "quarantined": 0, "missing": 1}
+    table = pl.DataFrame({"ImageID": ["ID_1", "ID_2", "ID_3"], "status": ["ok", "missing", "ok"]})
+    assert status_counts(table, asked=3) == {"ok": 2, "repaired": 0, "quarantined": 0, "missing": 1}
+    for lost in (table.head(2), table.with_columns(status=pl.lit("lost")), table.with_columns(ImageID=pl.lit("ID_1"))):
+        with pytest.raises(DataError, match=r"does not add up: \{.*\} for 3 slices; this is a bug"):
+            status_counts(lost, asked=3)

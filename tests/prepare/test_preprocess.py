@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import polars as pl
@@ -24,7 +26,7 @@ def test_png_is_the_window_of_the_slice(experiment, small_dataset):
     assert outcome.counts["ok"] == len(table) == 48
     for image_id in small_dataset[::12]:
         image = cv2.cvtColor(cv2.imread(str(workspace.png / f"{image_id}.png")), cv2.COLOR_BGR2RGB)
-        hu = read_slice(workspace.dicom / f"{image_id}.dcm").hu
+        hu = read_slice(Path(workspace.dicom[0]) / f"{image_id}.dcm").hu
         np.testing.assert_array_equal(image, rgb_from_hu(hu, config.preprocess.windows, 64))
     row = table.row(0, named=True)
     assert fingerprint(workspace.png / f"{row['ImageID']}.png") == row["png_sha256"]

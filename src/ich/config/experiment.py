@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ich.config.preparation import Augment, Copy, Data, Names, Phantom, Preprocess, Sample, Split
+from ich.config.preparation import Augment, Copy, Data, Index, Names, Phantom, Preprocess, Sample, Split
 from ich.config.section import Count, Fraction, Section, UserPath
 from ich.config.training import Train
 
@@ -35,7 +35,13 @@ class Experiment(Section):
         description="What `ich run` does, in this order.",
     )
     names: Names = Names()
+    executor: Literal["processes", "ray"] = Field(
+        "processes",
+        description="What works through many files: processes of this machine, or a Ray cluster (of which this machine "
+        "is a part if RAY_ADDRESS is set or `ray start` was run here; else one is started here).",
+    )
     data: Data = Data()
+    index: Index = Index()
     phantom: Phantom = Phantom()
     sample: Sample = Sample()
     copy_: Copy = Field(Copy(), alias="copy")  # BaseModel has a method `copy`
@@ -95,7 +101,7 @@ class Experiment(Section):
             raise ValueError(
                 f"preprocess.size must be a multiple of 32, from 64 on, for the networks; got {self.preprocess.size}"
             )
-        if "phantom" not in self.steps and (self.data.labels is None or self.data.dicom is None):
+        if "phantom" not in self.steps and (self.data.labels is None or not self.data.sources):
             missing = "data.labels" if self.data.labels is None else "data.dicom"
             raise ValueError(f"{missing} is not set and there is no phantom step: give its path, e.g. --{missing} PATH")
         return self

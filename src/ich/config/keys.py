@@ -31,7 +31,7 @@ def config_keys() -> Iterator[Key]:
     return _keys(Experiment, None, "", "")
 
 
-WITHOUT_EFFECT = {"preprocess.workers", "copy.threads"}  # their number changes no byte
+WITHOUT_EFFECT = {"preprocess.workers", "copy.threads", "executor"}  # who does the work changes no byte
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any], sections: Collection[str]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ich.config.section import Count, Fraction, Positive, Section, UserPath
+from ich.config.section import Count, Fraction, Location, Positive, Section, UserPath
 from ich.labels import SUBTYPES, Label
 
 SliceCount = Annotated[int, Field(ge=1, le=1000)]
@@ -44,7 +44,26 @@ class Data(Section):
     """Where the input is. Both are left out when the `phantom` step makes it."""
 
     labels: UserPath | None = Field(None, description="Label CSV in the competition's long format (columns ID,Label).")
-    dicom: UserPath | None = Field(None, description="Folder with one DICOM file a slice, named <ImageID>.dcm.")
+    dicom: Location | tuple[Location, ...] | None = Field(
+        None,
+        description="Where the DICOM files are, one a slice, named <ImageID>.dcm: a folder, a zip file (or a folder in "
+        "it: x.zip/a/b), a URL such as s3://bucket/folder, or a list of these.",
+    )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The places of `dicom`; none if it is not set."""
+        return (self.dicom,) if isinstance(self.dicom, str) else self.dicom or ()
+
+
+class Index(Section):
+    """Headers of all DICOM files, read before anything is chosen."""
+
+    hash: bool = Field(
+        False,
+        description="Read the pixels too, for a hash of each slice's HU: slices with identical pixels then stay in one "
+        "split. It takes about as long as step 3.",
+    )
 
 
 class Phantom(Section):

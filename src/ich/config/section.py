@@ -1,5 +1,6 @@
 """What every section of the config shares: frozen, unknown keys refused; and the kinds of numbers in them."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,18 @@ def _usable(path: Path, info: ValidationInfo) -> Path:
         raise ValueError(f"{info.field_name}: there is no such home folder, {path}; write the path in full") from error
 
 
+def _location(value: str, info: ValidationInfo) -> str:
+    """A URL as it is; a path, or a file:// URL, as a usable path."""
+    if "://" in value and not value.startswith("file://"):
+        return value
+    return str(_usable(Path(value.removeprefix("file://")), info))
+
+
 UserPath = Annotated[Path, BeforeValidator(_number_as_text), AfterValidator(_usable)]
+Location = Annotated[
+    str, BeforeValidator(lambda value: os.fspath(value) if isinstance(value, os.PathLike) else _number_as_text(value)),
+    AfterValidator(_location),
+]  # fmt: skip
 
 
 class Section(BaseModel):

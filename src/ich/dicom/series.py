@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ich.dicom.read import SlicePlane
+from ich.dicom.header import SlicePlane
 
 Vector = tuple[float, float, float]
 

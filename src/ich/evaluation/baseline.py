@@ -4,16 +4,17 @@ A detector that does not beat it has learned nothing beyond density, or its data
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ich.dicom.read import read_slice
+from ich.dicom.read import parse_slice
 from ich.errors import UnreadableSlice
+from ich.sources import read_file
+from ich.sources.file import SourceFile
 
 BONE_HU = 300
 BLOOD_HU = (50, 80)
@@ -46,24 +47,24 @@ def blood_pixels(hu: NDArray[np.int16]) -> int:
     return int(np.count_nonzero(inside_skull(hu) & (hu >= low) & (hu <= high)))
 
 
-def scores(paths: list[Path], advance: Callable[[int], None] = lambda count: None) -> NDArray[np.float64]:
+def scores(files: Sequence[SourceFile], advance: Callable[[int], None] = lambda count: None) -> NDArray[np.float64]:
     """`blood_pixels` of every DICOM file; NaN for one that cannot be read.
 
     Args:
-        paths: n files.
+        files: n files.
         advance: told of each finished file.
 
     Returns:
         (n,)
     """
 
-    def score(path: Path) -> float:
+    def score(file: SourceFile) -> float:
         try:
-            return float(blood_pixels(read_slice(path).hu))
+            return float(blood_pixels(parse_slice(read_file(file)).hu))
         except UnreadableSlice:
             return float("nan")
         finally:
             advance(1)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV and file reads release the interpreter lock
-        return np.fromiter(pool.map(score, paths), np.float64, len(paths))
+        return np.fromiter(pool.map(score, files), np.float64, len(files))

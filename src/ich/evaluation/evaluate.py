@@ -19,6 +19,7 @@ from ich.evaluation.thresholds import Threshold, choose
 from ich.labels import IMAGE_ID, LABELS, is_augmented, read_table
 from ich.prepare.ledger import IDENTITY_SCHEMA
 from ich.progress import progress_bar
+from ich.sources import find_files
 from ich.workspace import (
     SPLITS,
     Outcome,
@@ -155,9 +156,9 @@ def _findings(
 
 
 def _count_blood_pixels(workspace: Workspace, test: Scored) -> NDArray[np.float64]:
-    paths = [workspace.dicom / f"{image_id}.dcm" for image_id in test.image_ids]
-    with progress_bar("baseline", len(paths)) as done:
-        return baseline.scores(paths, done)
+    files = find_files([str(image_id) for image_id in test.image_ids], workspace.dicom)
+    with progress_bar("baseline", len(files)) as done:
+        return baseline.scores(files, done)
 
 
 def _write(

@@ -1,5 +1,6 @@
 """Step 2, copy: bring the chosen DICOM files into the workspace, verified, with every missing one listed."""
 
+import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +10,16 @@ from typing import Literal
 import polars as pl
 
 from ich.config import Copy, Experiment
+from ich.dicom.read import CannotRead
 from ich.errors import DataError
 from ich.labels import IMAGE_ID, read_table
 from ich.progress import progress_bar
+from ich.sources import find_files, is_folder, read_file
+from ich.sources.file import SourceFile
 from ich.workspace import Outcome, Workspace, fingerprint, write_csv
 
 Result = Literal["copied", "there already", "missing"]
+RESULTS: tuple[Result, ...] = ("copied", "there already", "missing")
 
 
 def copy(config: Experiment) -> Outcome:
@@ -23,32 +28,25 @@ def copy(config: Experiment) -> Outcome:
     Missing files are listed in `missing_files.csv`. A file that is in place and passes verification is left alone.
 
     Raises:
-        DataError: the source folder does not exist, or a copy differs from its original.
+        DataError: a source does not exist, or a copy differs from its original.
     """
     workspace = Workspace(config)
     image_ids = read_table(workspace.sampled)[IMAGE_ID].to_list()
-    if not workspace.dicom_source.is_dir():
-        raise DataError(
-            f"DICOM folder {workspace.dicom_source} does not exist; set data.dicom to the folder of the .dcm files"
-        )
-    target = workspace.root / config.names.dicom
+    files = find_files(image_ids, workspace.originals)
+    _refuse_places(workspace)
     if config.copy_.mode != "none":
-        target.mkdir(parents=True, exist_ok=True)
-        if target.resolve() == workspace.dicom_source.resolve():
-            raise DataError(
-                f"{target} is the folder of the originals, which are never changed; choose another workspace, another "
-                "names.dicom, or copy.mode: none"
-            )
+        workspace.copies.mkdir(parents=True, exist_ok=True)
+        _sweep(workspace.copies)
 
-    def one(image_id: str) -> Result:
-        return bring(workspace.dicom_source / f"{image_id}.dcm", target / f"{image_id}.dcm", config.copy_)
+    def one(file: SourceFile) -> Result:
+        return bring(file, workspace.copies / f"{file.image_id}.dcm", config.copy_)
 
     results: list[Result] = []
     with (
-        progress_bar(f"copy ({config.copy_.mode})", total=len(image_ids)) as advance,
+        progress_bar(f"copy ({config.copy_.mode})", total=len(files)) as advance,
         ThreadPoolExecutor(config.copy_.threads) as pool,
     ):
-        for result in pool.map(one, image_ids):
+        for result in pool.map(one, files):
             results.append(result)
             advance(1)
     missing = [image_id for image_id, result in zip(image_ids, results, strict=True) if result == "missing"]
@@ -56,16 +54,15 @@ def copy(config: Experiment) -> Outcome:
     write_csv(listing, pl.DataFrame({IMAGE_ID: missing}, schema={IMAGE_ID: pl.String}))
     return Outcome(
         counts={
-            "sampled": len(image_ids), "mode": config.copy_.mode,
-            **{name: results.count(name) for name in ("copied", "there already", "missing")},
+            "sampled": len(image_ids), "mode": config.copy_.mode, **{name: results.count(name) for name in RESULTS},
         },
-        outputs=[listing] if config.copy_.mode == "none" else [listing, target],
+        outputs=[listing] if config.copy_.mode == "none" else [listing, workspace.copies],
         incomplete=bool(missing),
         notes=[f"{len(missing)} DICOM files are missing: {listing}"] if missing else [],
     )  # fmt: skip
 
 
-def bring(source: Path, target: Path, how: Copy) -> Result:
+def bring(file: SourceFile, target: Path, how: Copy) -> Result:
     """Copy or link one file, and verify the copy; a copy keeps the time of its original, and so shows its age.
 
     A copy whose original is gone is kept, and used: `there already`.
@@ -73,26 +70,19 @@ def bring(source: Path, target: Path, how: Copy) -> Result:
     Raises:
         DataError: the copy is not what the source is.
     """
-    if not source.is_file():
-        copied_before = how.mode == "copy" and target.is_file() and not target.is_symlink()
-        return "there already" if copied_before else "missing"
+    has_copy = target.is_file() and not target.is_symlink()
+    if file.size < 0:
+        return "there already" if how.mode == "copy" and has_copy else "missing"
     if how.mode == "none":
         return "there already"
     if how.mode == "link":
-        return _link(source.resolve(), target)
-    if target.is_file() and not target.is_symlink() and _is_current(source, target, how.verify):
+        return _link(Path(file.path).resolve(), target)
+    if has_copy and _is_current(file, target, how.verify):
         return "there already"
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        shutil.copyfile(source, temporary)
-        shutil.copystat(source, temporary)
-        if not _same(source, temporary, how.verify):
-            raise DataError(
-                f"the copy of {source} differs from it in {how.verify}; is the disk failing or the file still written?"
-            )
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        _make_copy(file, target, how.verify)
+    except (CannotRead, FileNotFoundError):  # it was there when the sources were listed
+        return "missing"
     return "copied"
 
 
@@ -104,13 +94,57 @@ def _link(source: Path, target: Path) -> Result:
     return "copied"
 
 
-def _is_current(source: Path, copied: Path, verify: Literal["size", "sha256"]) -> bool:
+def _make_copy(file: SourceFile, target: Path, verify: Literal["size", "sha256"]) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        if file.in_folder:
+            shutil.copyfile(file.path, temporary)
+        else:
+            temporary.write_bytes(read_file(file))
+        os.utime(temporary, ns=(file.modified_ns, file.modified_ns))
+        if not _same(file, temporary, verify):
+            raise DataError(
+                f"the copy of {file.path} differs from it in {verify}; is the disk failing or the file still written?"
+            )
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_current(file: SourceFile, copied: Path, verify: Literal["size", "sha256"]) -> bool:
     """Uncompressed slices all have one size, so an earlier copy must have its original's time too, or its hash."""
-    same_time = source.stat().st_mtime_ns == copied.stat().st_mtime_ns
-    return (same_time or verify == "sha256") and _same(source, copied, verify)
+    same_time = file.modified_ns == copied.stat().st_mtime_ns
+    return (same_time or verify == "sha256") and _same(file, copied, verify)
 
 
-def _same(source: Path, copied: Path, verify: Literal["size", "sha256"]) -> bool:
-    if source.stat().st_size != copied.stat().st_size:
+def _same(file: SourceFile, copied: Path, verify: Literal["size", "sha256"]) -> bool:
+    if file.size != copied.stat().st_size:
         return False
-    return verify == "size" or fingerprint(source) == fingerprint(copied)
+    return verify == "size" or _sha256(file) == fingerprint(copied)
+
+
+def _sha256(file: SourceFile) -> str:
+    return fingerprint(Path(file.path)) if file.in_folder else hashlib.sha256(read_file(file)).hexdigest()
+
+
+def _refuse_places(workspace: Workspace) -> None:
+    """Copies that would write over their originals, and links to what has no path.
+
+    Raises:
+        DataError: one of these.
+    """
+    mode = workspace.config.copy_.mode
+    for source in workspace.originals if mode != "none" else ():
+        if workspace.copies.resolve() == Path(source).resolve():
+            raise DataError(
+                f"{workspace.copies} is the folder of the originals, which are never changed; choose another "
+                "workspace, another names.dicom, or copy.mode: none"
+            )
+        if mode == "link" and not is_folder(source):
+            raise DataError(f"copy.mode is link, but {source} is no folder; set copy.mode to copy or none")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed run was writing."""
+    for leftover in folder.glob(".*.dcm.*"):
+        leftover.unlink()

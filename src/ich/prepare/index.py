@@ -1,87 +1,100 @@
 """Index: read the header of every DICOM file, so that patients can be split before anything is sampled."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from ich.chunks import SourceFile, holds, run_in_chunks, source_files
+from ich.chunks import holds, run_in_chunks
 from ich.config import Experiment
-from ich.dicom.read import read_header
-from ich.errors import DataError, UnreadableSlice, printable
+from ich.dicom import plain
+from ich.dicom.read import HEADER_BYTES, parse_header, parse_slice
+from ich.errors import UnreadableSlice
 from ich.labels import IMAGE_ID, read_long_labels
-from ich.prepare.ledger import INDEX_SCHEMA, add_series_order, header_row, left_out, status_counts
+from ich.prepare.ledger import (
+    INDEX_SCHEMA,
+    Row,
+    add_series_order,
+    file_row,
+    header_row,
+    left_out,
+    pixel_row,
+    reason_row,
+    status_counts,
+)
+from ich.sources import Content, Files, expected, list_files, read_file, read_files
+from ich.sources.file import LISTING, SourceFile
 from ich.workspace import Outcome, Workspace, write_csv, write_parquet
 
 
 def index(config: Experiment) -> Outcome:
-    """Write `index.parquet`: a row for every DICOM file in the source folder and for every labelled slice.
+    """Write `index.parquet`: a row for every DICOM file of the sources and for every labelled slice.
 
     Files without labels and labels without files are listed in `files_without_labels.csv` and
     `labels_without_files.csv`.
 
     Raises:
-        DataError: the folder or the label file is missing or wrong.
+        DataError: a source or the label file is missing or wrong.
     """
     workspace = Workspace(config)
-    labels, _ = read_long_labels(workspace.label_csv)
-    on_disk = set(list_dicom(workspace.dicom_source))
-    labelled = set(labels[IMAGE_ID])
-    image_ids = sorted(on_disk | labelled)
+    labelled = read_long_labels(workspace.label_csv)[0].select(IMAGE_ID)
+    on_disk = list_files(workspace.originals).table
+    everything = on_disk.join(labelled, on=IMAGE_ID, how="full", coalesce=True).sort(IMAGE_ID)
+    files = Files(everything.with_columns(**expected(workspace.originals)).select(*LISTING))
     table = run_in_chunks(
-        "index", source_files(image_ids, workspace.dicom_source), index_chunk,
-        folder=workspace.parts / "index", settings="", workers=config.preprocess.workers,
+        "index", files, functools.partial(index_chunk, pixels=config.index.hash),
+        folder=workspace.parts / "index", settings=f"pixels {config.index.hash}",
+        workers=config.preprocess.workers, executor=config.executor,
         intact=lambda chunk, part: holds(chunk, part, INDEX_SCHEMA),
     )  # fmt: skip
     write_parquet(workspace.index, add_series_order(table))
-
     outputs = [workspace.index]
-    for name, ids in (
-        ("files_without_labels", on_disk - labelled),
-        ("labels_without_files", labelled - on_disk),
-    ):
-        write_csv(workspace.root / f"{name}.csv", pl.DataFrame({IMAGE_ID: sorted(ids)}, schema={IMAGE_ID: pl.String}))
+    one_sided = {
+        "files_without_labels": on_disk.join(labelled, on=IMAGE_ID, how="anti"),
+        "labels_without_files": labelled.join(on_disk, on=IMAGE_ID, how="anti"),
+    }
+    for name, slices in one_sided.items():
+        write_csv(workspace.root / f"{name}.csv", slices.select(IMAGE_ID).sort(IMAGE_ID))
         outputs.append(workspace.root / f"{name}.csv")
-    return _outcome(table, len(on_disk - labelled), outputs)
+    return _outcome(table, len(files), len(one_sided["files_without_labels"]), outputs)
 
 
-def list_dicom(folder: Path) -> list[str]:
-    """Ids of the files `<ImageID>.dcm` in a folder.
+def index_chunk(files: Sequence[SourceFile], pixels: bool = False) -> pl.DataFrame:
+    """Rows of INDEX_SCHEMA for some files; an unreadable file keeps its row.
 
-    Raises:
-        DataError: there is no such folder, no such file in it, or one whose path is not UTF-8, as tables are.
+    Args:
+        files: n files.
+        pixels: read them too, for the hash of the HU. A file whose pixels cannot be read is as good as before: what
+            counts here is its header.
     """
-    if not folder.is_dir():
-        raise DataError(f"DICOM folder {folder} does not exist; set data.dicom to the folder of the .dcm files")
-    paths = [path for path in folder.iterdir() if path.suffix == ".dcm"]
-    if not paths:
-        raise DataError(f"DICOM folder {folder} holds no .dcm files; set data.dicom to the folder that does")
-    odd = sorted(shown for path in paths if (shown := printable(path)) != str(path))
-    if odd:
-        raise DataError(
-            f"DICOM file {odd[0]}: names must be UTF-8, for the tables to hold them; rename it ({len(odd)} such files)"
-        )
-    return [path.stem for path in paths]
+    one = _with_pixels if pixels else _header_only
+    contents = read_files(files, None if pixels else HEADER_BYTES)
+    return pl.DataFrame([file_row(file) | one(file, content) for file, content in contents], schema=INDEX_SCHEMA)
 
 
-def index_chunk(files: Sequence[SourceFile]) -> pl.DataFrame:
-    """Rows of INDEX_SCHEMA for some files; an unreadable file keeps its row."""
-    return pl.DataFrame([_row(file) for file in files], schema=INDEX_SCHEMA)
-
-
-def _row(file: SourceFile) -> dict[str, Any]:
-    row: dict[str, Any] = {IMAGE_ID: file.image_id, "path": file.path, "size": file.size, "status": "ok"}
-    if file.size < 0:
-        return row | {"status": "missing", "reason": "no such file", "size": None}
+def _header_only(file: SourceFile, start: Content) -> Row:
     try:
-        return row | header_row(read_header(Path(file.path)))
+        if isinstance(start, UnreadableSlice):
+            raise start
+        header = plain.read_header(start)
+        return header_row(header if header is not None else parse_header(read_file(file)))
     except UnreadableSlice as error:
-        return row | {"status": "quarantined", "reason": str(error)}
+        return reason_row(error)
 
 
-def _outcome(table: pl.DataFrame, unlabelled: int, outputs: list[Path]) -> Outcome:
-    counts = status_counts(table)
+def _with_pixels(file: SourceFile, content: Content) -> Row:
+    row = _header_only(file, content)
+    if isinstance(content, UnreadableSlice) or "status" in row:
+        return row
+    try:
+        return row | pixel_row(parse_slice(content))
+    except UnreadableSlice:
+        return row
+
+
+def _outcome(table: pl.DataFrame, asked: int, unlabelled: int, outputs: list[Path]) -> Outcome:
+    counts = status_counts(table, asked)
     return Outcome(
         counts={
             "slices": len(table), **counts,

@@ -1,15 +1,21 @@
 """The ledger: one row for every slice that a step was asked for, whatever became of it."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+import xxhash
 
-from ich.dicom.read import SliceHeader, SlicePlane
+from ich.dicom.header import SliceHeader, SlicePlane
+from ich.dicom.read import CannotRead, CtSlice
 from ich.dicom.series import order_series, tilt_degrees
+from ich.errors import DataError, UnreadableSlice
 from ich.labels import IMAGE_ID
+from ich.sources.file import SourceFile
+
+Row = dict[str, Any]
 
 Status = Literal["ok", "repaired", "quarantined", "missing"]
 STATUSES: tuple[Status, ...] = ("ok", "repaired", "quarantined", "missing")
@@ -44,26 +50,45 @@ _PIXELS = {
     "hu_min": pl.Int32,
     "hu_max": pl.Int32,
     "padding": pl.Float32,  # share of pixels below -1024 HU
-    "hu_sha256": pl.String,
-    "png_size": pl.Int64,  # bytes
-    "png_sha256": pl.String,
+    "hu_hash": pl.String,  # XXH3 of 128 bits, hexadecimal, of the HU as int16, row by row: tells identical slices
 }
+_IMAGE = {"png_size": pl.Int64, "png_sha256": pl.String}  # bytes
+_SAME_NAMES = _HEADER.keys() & SliceHeader.__dataclass_fields__.keys()
 # What other steps read of a ledger: which slices can be used, and whose they are.
 IDENTITY_SCHEMA: Mapping[str, Any] = dict.fromkeys((IMAGE_ID, "status", "patient", "study", "series"), pl.String)
-INDEX_SCHEMA: Mapping[str, Any] = _STATUS | _HEADER
-SLICES_SCHEMA: Mapping[str, Any] = _STATUS | _HEADER | _PIXELS
+INDEX_SCHEMA: dict[str, Any] = _STATUS | _HEADER | _PIXELS
+SLICES_SCHEMA: dict[str, Any] = INDEX_SCHEMA | _IMAGE
 
 
-def header_row(header: SliceHeader) -> dict[str, Any]:
-    """The ledger's columns that a header fills."""
-    row = {name: value for name, value in asdict(header).items() if name in _HEADER}
+def file_row(file: SourceFile) -> Row:
+    """The columns that are known of a file before it is read."""
+    return {IMAGE_ID: file.image_id, "path": file.path, "size": file.size if file.size >= 0 else None, "status": "ok"}
+
+
+def reason_row(error: UnreadableSlice) -> Row:
+    """What became of a file that gave no slice: without its bytes it is missing, with them it is quarantined."""
+    return {"status": "missing" if isinstance(error, CannotRead) else "quarantined", "reason": str(error)}
+
+
+def header_row(header: SliceHeader) -> Row:
+    """The columns that a header fills."""
+    row: Row = {name: getattr(header, name) for name in _SAME_NAMES}
     spacing = header.pixel_spacing or (None, None)
     tilt = tilt_degrees(header.normal)
     return row | {
-        "tilt_degrees": None if np.isnan(tilt) else tilt,
+        "tilt_degrees": None if math.isnan(tilt) else tilt,
         "row_spacing_mm": spacing[0],
         "column_spacing_mm": spacing[1],
     }
+
+
+def pixel_row(ct: CtSlice) -> Row:
+    """The columns that pixels fill, but for the status."""
+    found = ct.hounsfield
+    return {
+        "repairs": list(found.repairs), "hu_min": found.lowest, "hu_max": found.highest, "padding": found.padding,
+        "hu_hash": xxhash.xxh3_128_hexdigest(np.ascontiguousarray(found.hu).data, seed=found.hu.shape[1]),
+    }  # fmt: skip
 
 
 def add_series_order(table: pl.DataFrame) -> pl.DataFrame:
@@ -92,10 +117,17 @@ def add_series_order(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def status_counts(table: pl.DataFrame) -> dict[str, int]:
-    """Rows of each status; they add up to the rows of the table."""
+def status_counts(table: pl.DataFrame, asked: int) -> dict[str, int]:
+    """Rows of each status.
+
+    Raises:
+        DataError: they do not add up to the slices that were asked for.
+    """
     found = dict(table.group_by("status").len().iter_rows())
-    return {status: found.get(status, 0) for status in STATUSES}
+    counts: dict[str, int] = {status: found.get(status, 0) for status in STATUSES}
+    if sum(counts.values()) != asked or table[IMAGE_ID].n_unique() != asked:
+        raise DataError(f"ledger does not add up: {counts} for {asked} slices; this is a bug, please report it")
+    return counts
 
 
 def left_out(table: pl.DataFrame, listing: str) -> list[str]:

@@ -1,0 +1,69 @@
+"""A folder of DICOM files, with the folders in it."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from ich.errors import DataError, printable
+from ich.sources.file import SourceFile, image_id, listing, refuse_names
+
+
+def list_files(source: str) -> pl.DataFrame:
+    """Every `<ImageID>.dcm` in a folder and the folders in it.
+
+    Raises:
+        DataError: there is no such folder, or a name is not UTF-8.
+    """
+    refuse_missing(source)
+    files, odd = [], []
+    for entry in _walk(source, set()):
+        name = image_id(entry.name)
+        if name is None:
+            continue
+        if (shown := printable(Path(entry.path))) != entry.path:
+            odd.append(shown)
+        else:
+            files.append(_file(name, entry))
+    refuse_names(odd)
+    return listing(files)
+
+
+def refuse_missing(source: str) -> None:
+    """Look whether the folder is there.
+
+    Raises:
+        DataError: it is not.
+    """
+    if not Path(source).is_dir():
+        raise DataError(f"DICOM folder {source} does not exist; set data.dicom to the folder of the .dcm files")
+
+
+def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
+    """Everything in a folder that is no folder. Links are followed, once: one may lead back."""
+    status = Path(folder).stat()
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    below = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir():
+                yield entry
+            elif not entry.name.startswith("."):
+                below.append(entry.path)
+    for each in sorted(below):
+        yield from _walk(each, seen)
+
+
+def _file(name: str, entry: os.DirEntry[str]) -> SourceFile:
+    """A broken link, or a pipe that would be waited on for ever, is as good as no file, but is named."""
+    try:
+        status = entry.stat()
+    except OSError:
+        return SourceFile(name, entry.path, -1, 0)
+    if not stat.S_ISREG(status.st_mode):
+        return SourceFile(name, entry.path, -1, 0)
+    return SourceFile(name, entry.path, status.st_size, status.st_mtime_ns)

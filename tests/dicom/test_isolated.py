@@ -1,0 +1,115 @@
+"""Files that crash, hang or eat memory end the child process that reads them, and nothing else."""
+
+import signal
+import struct
+import threading
+import time
+import zlib
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
+
+from ich.dicom import isolated
+from ich.dicom.read import parse_header, parse_slice, read_slice
+from ich.errors import UnreadableSlice
+from transfer_syntaxes import encode
+
+PIXELS = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) % 3000
+
+
+@pytest.fixture(autouse=True)
+def own_child():
+    """Each test has a child with its own limits."""
+    isolated._end()
+    yield
+    isolated._end()
+
+
+@pytest.fixture
+def compressed(dicom_slice):
+    path = dicom_slice("ID_1", PIXELS)
+    encode(path, RLELossless)
+    return path
+
+
+def slow_file(compressed):
+    """Millions of empty data elements before the rest: pydicom takes minutes for them."""
+    content = compressed.read_bytes()
+    elements = b"".join(struct.pack("<HH2sH", 9, number, b"LO", 0) for number in range(0x1000, 0x10000))
+    start = content.index(b"\x10\0\x20\0LO")  # PatientID
+    return content[:start] + elements * 200 + content[start:]
+
+
+def test_a_deflate_bomb_is_stopped(dicom_slice):
+    path = dicom_slice("ID_1", PIXELS)
+    encode(path, DeflatedExplicitVRLittleEndian)
+    head = path.read_bytes()[: 132 + 12 + pydicom.dcmread(path).file_meta.FileMetaInformationGroupLength]
+    deflate = zlib.compressobj(1, zlib.DEFLATED, -15)
+    zeros = bytes(2**20)
+    bomb = head + b"".join(deflate.compress(zeros) for _ in range(1200)) + deflate.flush()
+    assert len(bomb) < 10_000_000
+    for parse in (parse_slice, parse_header):
+        with pytest.raises(UnreadableSlice, match="more than 1 GiB of memory"):
+            parse(bomb)
+
+
+def test_a_file_that_takes_too_long_is_given_up_and_the_next_is_read(compressed, monkeypatch):
+    monkeypatch.setenv("ICH_SECONDS_A_FILE", "1")
+    monkeypatch.setattr(isolated, "SECONDS", 1)
+    before = time.monotonic()
+    with pytest.raises(UnreadableSlice, match="takes longer than 1 s"):
+        parse_slice(slow_file(compressed))
+    assert time.monotonic() - before < 30  # it would take minutes
+    np.testing.assert_array_equal(read_slice(compressed).hu, PIXELS.astype(int) - 1024)
+
+
+def test_a_decoder_that_crashes_takes_one_file_with_it(compressed, monkeypatch):
+    ask = isolated._Child.ask
+
+    def crash(child, task, content):
+        threading.Timer(0.5, child.process.send_signal, (signal.SIGSEGV,)).start()
+        return ask(child, task, content)
+
+    with monkeypatch.context() as during:
+        during.setattr(isolated._Child, "ask", crash)
+        with pytest.raises(UnreadableSlice, match="ends the decoder .SIGSEGV"):
+            parse_slice(slow_file(compressed))
+    np.testing.assert_array_equal(read_slice(compressed).hu, PIXELS.astype(int) - 1024)
+
+
+def test_a_child_that_was_ended_before_is_replaced(compressed):
+    read_slice(compressed)
+    isolated._child.process.kill()
+    np.testing.assert_array_equal(read_slice(compressed).hu, PIXELS.astype(int) - 1024)
+
+
+def test_reasons_come_back_as_they_are(compressed):
+    content = compressed.read_bytes()
+    for damaged, reason in (
+        (b"hello" * 100, "no DICM prefix"),
+        (content.replace(b"CS\x02\0CT", b"CS\x02\0MR"), "modality is MR, not CT"),
+        (content[:-100], "cannot be decoded|damaged DICOM structure"),
+    ):
+        with pytest.raises(UnreadableSlice, match=reason):
+            parse_slice(damaged)
+
+
+def test_threads_get_their_own_answers(compressed, dicom_slice):
+    wanted, got = {}, {}
+    for number in range(6):
+        path = dicom_slice(f"ID_{number}", PIXELS + np.uint16(number), PatientID=f"P{number}")
+        encode(path, RLELossless)
+        wanted[number] = f"P{number}"
+
+    def read(number):
+        path = compressed.with_name(f"ID_{number}.dcm")
+        got[number] = {read_slice(path).header.patient for _ in range(20)}
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in wanted]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == {number: {patient} for number, patient in wanted.items()}

@@ -1,0 +1,145 @@
+"""The fast reader gives what pydicom gives, or hands over; on whole files and on damaged ones."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ImplicitVRLittleEndian
+
+from ich.dicom import full, plain
+from ich.dicom.header import rescale_of
+from ich.dicom.read import HEADER_BYTES
+from ich.errors import UnreadableSlice
+from transfer_syntaxes import LOSSLESS, encode
+
+PIXELS = np.random.default_rng(0).integers(0, 4096, (32, 40))
+
+
+def same(content):
+    """Whether the fast reader took the file; what it says must be what pydicom says."""
+    header = plain.read_header(content)
+    found = plain.read(content)
+    try:
+        expected = full.read_header(content)
+    except UnreadableSlice:
+        assert header is None
+        assert found is None
+        return False
+    if header is not None:
+        assert dataclasses.asdict(header) == dataclasses.asdict(expected)
+    if found is not None:
+        try:
+            expected, stored_values = full.read(content)
+        except UnreadableSlice as error:  # by what the header says, which `read_slice` looks at in either case
+            with pytest.raises(UnreadableSlice, match=re.escape(str(error))):
+                rescale_of(found[0])
+            return True
+        assert dataclasses.asdict(found[0]) == dataclasses.asdict(expected)
+        np.testing.assert_array_equal(found[1], stored_values)
+        assert found[1].dtype == stored_values.dtype
+    return found is not None
+
+
+@pytest.fixture
+def content(dicom_slice):
+    """Bytes of a slice, which lies at ID_1.dcm too."""
+
+    def write(dtype=np.uint16, **tags):
+        return dicom_slice("ID_1", PIXELS.astype(dtype), **tags).read_bytes()
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {},
+        {"RescaleSlope": "1.000000", "WindowCenter": ["00040", "00040"]},
+        {"Manufacturer": "GE MEDICAL SYSTEMS ", "PatientID": " x y "},
+        {"PixelSpacing": None, "ImagePositionPatient": None, "SeriesInstanceUID": None},
+        {"ImagePositionPatient": [1, 2]},  # one number too few
+        {"NumberOfFrames": 1},
+        {"Modality": "MR"},
+        {"BitsStored": 10, "HighBit": 9},  # the upper bits, which are set, mean nothing
+    ],
+)
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+def test_plain_files_are_read_as_pydicom_reads_them(content, dicom_slice, tmp_path, tags, implicit, dtype):
+    whole = content(dtype, **tags)
+    if implicit:
+        encode(tmp_path / "ID_1.dcm", ImplicitVRLittleEndian)
+        whole = (tmp_path / "ID_1.dcm").read_bytes()
+    assert same(whole)
+    start = whole[:HEADER_BYTES]
+    assert dataclasses.asdict(plain.read_header(start)) == dataclasses.asdict(full.read_header(whole))
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"PatientID": "M\u00fcller", "SpecificCharacterSet": "ISO_IR 100"},
+        {"PatientID": "a\\b"},
+        {"PatientID": "x" * 2000},
+        {"SamplesPerPixel": 3},
+        {"NumberOfFrames": 2},
+        {"Rows": 31},
+        {"BitsAllocated": 8},
+        {"PixelData": b"\0" * 100},
+        {"PixelRepresentation": None},
+        {"PixelData": None},
+    ],
+    ids=str,
+)
+def test_anything_else_is_handed_over(content, tags):
+    assert plain.read(content(**tags)) is None
+
+
+def test_sequences_of_known_length_are_skipped_and_others_handed_over(content, tmp_path):
+    content()
+    dataset = pydicom.dcmread(tmp_path / "ID_1.dcm")
+    item = Dataset()
+    item.Rows, item.PatientID = 7, "another"
+    dataset.ReferencedImageSequence = Sequence([item])
+    for undefined in (False, True):
+        dataset["ReferencedImageSequence"].is_undefined_length = undefined
+        dataset.save_as(tmp_path / "ID_1.dcm")
+        assert same((tmp_path / "ID_1.dcm").read_bytes()) == (not undefined)
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS[1:], ids=lambda uid: uid.name)
+def test_other_encodings_are_handed_over(content, tmp_path, syntax):
+    content()
+    encode(tmp_path / "ID_1.dcm", syntax)
+    assert not same((tmp_path / "ID_1.dcm").read_bytes())
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_damaged_files_are_read_as_pydicom_reads_them_or_handed_over(content, data):
+    """Bytes of the header changed, cut out, put in: what is still taken is what pydicom makes of it."""
+    whole = bytearray(content())
+    end = len(whole) - 2 * PIXELS.size
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(128, end))
+        kind = data.draw(st.sampled_from(["change", "cut", "insert", "double"]))
+        if kind == "change":
+            whole[at] = data.draw(st.integers(0, 255))
+        elif kind == "cut":
+            del whole[at : at + data.draw(st.integers(1, 12))]
+        elif kind == "insert":
+            whole[at:at] = data.draw(st.binary(min_size=1, max_size=12))
+        else:
+            whole[at:at] = whole[at - data.draw(st.integers(1, 40)) : at]
+    same(bytes(whole))
+
+
+def test_real_slices_are_read_as_pydicom_reads_them(realdata):
+    taken = [same(path.read_bytes()) for path in sorted(realdata.rglob("*.dcm"))]
+    assert sum(taken) >= 55 + 32  # all of RSNA's; the malformed ones are pydicom's
