@@ -90,7 +90,7 @@ def test_reasons_come_back_as_they_are(compressed):
     for damaged, reason in (
         (b"hello" * 100, "no DICM prefix"),
         (content.replace(b"CS\x02\0CT", b"CS\x02\0MR"), "modality is MR, not CT"),
-        (content[:-100], "cannot be decoded|damaged DICOM structure"),
+        (content[:-100], "ends inside a data element"),
     ):
         with pytest.raises(UnreadableSlice, match=reason):
             parse_slice(damaged)

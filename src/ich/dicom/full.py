@@ -43,13 +43,16 @@ def read(content: bytes) -> tuple[SliceHeader, NDArray[np.integer]]:
 
 def _open(content: bytes, *, stop_before_pixels: bool) -> pydicom.Dataset:
     try:
-        return pydicom.dcmread(io.BytesIO(content), stop_before_pixels=stop_before_pixels)
+        dataset = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=stop_before_pixels)
     except InvalidDicomError as error:
         raise UnreadableSlice("not a DICOM file: no DICM prefix") from error
     except MemoryError:
         raise
     except Exception as error:  # pydicom raises what the damage happens to provoke: any of it means the same to us
         raise UnreadableSlice(f"damaged DICOM structure: {type(error).__name__}: {one_line(error)}") from error
+    if not len(dataset):  # pydicom keeps nothing of a file that ends inside compressed pixels
+        raise UnreadableSlice("damaged DICOM structure: it ends inside a data element, or has none")
+    return dataset
 
 
 def _header(dataset: pydicom.Dataset) -> SliceHeader:
