@@ -15,7 +15,7 @@ from ich.errors import DataError, UnreadableSlice
 from ich.labels import IMAGE_ID, read_table
 from ich.png import encode_png
 from ich.prepare.ledger import SLICES_SCHEMA, add_series_order, header_row, left_out, status_counts
-from ich.prepare.split import fill_split_folders, fills_split_folders
+from ich.prepare.split_folders import fill_split_folders, fills_split_folders
 from ich.windows import rgb_from_hu
 from ich.workspace import Outcome, Workspace, file_sizes, write_bytes, write_parquet
 
