@@ -206,3 +206,31 @@ def test_labels_that_lose_patients_are_followed(config_file, small_dataset, tmp_
     assert run_command(["run", "-c", config]) == 0
     tables = [tmp_path / "workspace" / f"data_{split}.csv" for split in ("train", "val", "test")]
     assert sum(len(pl.read_csv(table)) for table in tables) == 40
+
+
+def test_another_published_split_is_followed_and_a_moved_workspace_stands(config_file, small_dataset, tmp_path, capfd):
+    config = str(config_file())
+    assert run_command(["run", "-c", config]) == 0
+    workspace = tmp_path / "workspace"
+    outside, inside = tmp_path / "published.json", workspace / "published.json"
+    for path in (outside, inside):
+        path.write_bytes((workspace / "splits.json").read_bytes())
+
+    def fresh(published, folder="workspace"):
+        capfd.readouterr()
+        where = ["--workspace", str(tmp_path / folder), "--split.published", str(published)]
+        assert run_command(["run", "-c", config, *where]) == 0
+        return re.findall(r"(\w+): up to date", capfd.readouterr().err)
+
+    assert fresh(outside) == ["index"]
+    assert len(fresh(outside)) == 5
+    content = json.loads(outside.read_text())
+    swap = {"val": "test", "test": "val", "train": "train"}
+    content["assignment"] = {unit: swap[name] for unit, name in content["assignment"].items()}
+    del content["assignment_sha256"]
+    outside.write_text(json.dumps(content))
+    assert fresh(outside) == ["index"]
+    assert json.loads((workspace / "splits.json").read_text())["assignment"] == content["assignment"]
+    assert fresh(inside) == ["index"]
+    workspace.rename(tmp_path / "moved")
+    assert len(fresh(tmp_path / "moved" / "published.json", "moved")) == 5

@@ -290,6 +290,8 @@ def _built_on(name: StepName, config: Experiment) -> dict[str, Any]:
 def _key(name: StepName, config: Experiment) -> str:
     """Hash of the settings of the step and of every step before it: a change anywhere upstream changes it."""
     dump = config.model_dump(mode="json", by_alias=True)
+    if config.split.published:
+        dump["split"]["published"] = _input_name(config.split.published, Workspace(config))
     for without_effect in WITHOUT_EFFECT & dump.keys():
         del dump[without_effect]
     for without_effect in WITHOUT_EFFECT - dump.keys():
@@ -303,8 +305,13 @@ def _key(name: StepName, config: Experiment) -> str:
 
 
 def _inputs(name: StepName, workspace: Workspace) -> dict[str, str]:
-    if not STEPS[name].reads_input or not workspace.label_csv.is_file():
-        return {}
-    ours = workspace.label_csv.is_relative_to(workspace.root)  # a phantom's, which moves with its workspace
-    path = _name(workspace.label_csv, workspace) if ours else str(workspace.label_csv)
-    return {path: fingerprint(workspace.label_csv)}
+    """Fingerprints of the user's files that the step reads."""
+    files = [workspace.label_csv] if STEPS[name].reads_input else []
+    if name == "split" and workspace.config.split.published:
+        files.append(workspace.config.split.published)
+    return {_input_name(path, workspace): fingerprint(path) for path in files if path.is_file()}
+
+
+def _input_name(path: Path, workspace: Workspace) -> str:
+    """Relative where it lies in the workspace, such as a phantom's, and moves with it."""
+    return _name(path, workspace) if path.is_relative_to(workspace.root) else str(path)

@@ -26,6 +26,13 @@ def test_every_shipped_config_is_valid(path):
         ({"train": {"batch_size": "many"}}, "train.batch_size: .*integer.* got 'many'"),
         ({"train": {"phases": [{"name": "a", "epochs": 0, "learning_rate": 1e-3, "trainable": "all"}]}}, "no epoch"),
         ({"split": {"fractions": [0.8, 0.1, 0.2]}}, "sum to 1"),
+        ({"split": {"folds": 2, "fold": 0}}, r"split.folds must be 0 or at least 3 \(.*\), got 2"),
+        ({"split": {"folds": 5, "fold": 5}}, "split.fold must be 0 to 4, as split.folds is 5; got 5"),
+        ({"split": {"folds": 5}}, "split.fold must be 0 to 4, as split.folds is 5; it is not set"),
+        ({"split": {"fold": 0}}, "split.fold is 0, but split.folds is 0: set split.folds, or leave fold out"),
+        ({"split": {"folds": 5, "fold": 0, "unit": "slice"}}, "split.folds needs split.unit: patient"),
+        ({"split": {"folds": 5, "fold": 0, "published": "s.json"}}, "split.published has its own folds"),
+        ({"names": {"train": "identical_pixels"}}, "names: identical_pixels.csv is the name of something else"),
         ({"steps": ["train", "augment"]}, "augment must come before train"),
         ({"steps": []}, "steps is empty: name at least one step"),
         (

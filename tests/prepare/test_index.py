@@ -7,7 +7,8 @@ import pytest
 from conftest import make_labels
 from ich.errors import DataError
 from ich.prepare.index import index
-from ich.prepare.split import read_assignment, split
+from ich.prepare.split import split
+from ich.prepare.splits_file import read_assignment
 from ich.workspace import Workspace
 
 

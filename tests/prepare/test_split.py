@@ -3,66 +3,17 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.model_selection import train_test_split
 
 from conftest import make_slice
-from ich.config import Split
 from ich.errors import DataError
-from ich.labels import LABELS, SUBTYPES, read_table
+from ich.labels import read_table
 from ich.prepare.index import index
+from ich.prepare.patients import patients
 from ich.prepare.preprocess import preprocess
 from ich.prepare.sample import sample
-from ich.prepare.split import assign_patients, assign_slices, patients, read_assignment, split
+from ich.prepare.split import split
+from ich.prepare.splits_file import read_assignment
 from ich.workspace import SPLITS, Workspace
-
-
-def made_up_patients(patients, seed=0):
-    """Slices of patients with clustered labels: bleeds come in runs of slices, epidural is rare."""
-    rng = np.random.default_rng(seed)
-    sizes = rng.integers(20, 60, patients)
-    unit = np.repeat(np.arange(patients), sizes)
-    columns = {}
-    for label, rate in zip(SUBTYPES, (0.02, 0.15, 0.1, 0.15, 0.2), strict=True):
-        affected = rng.random(patients) < rate
-        columns[label] = (affected[unit] & (rng.random(len(unit)) < 0.3)).astype(np.uint8)
-    any_label = np.max(np.stack(list(columns.values())), axis=0)
-    return pl.DataFrame({"unit": [f"P{number:05d}" for number in unit], "any": any_label, **columns})
-
-
-def test_patients_stay_whole_and_prevalence_is_kept():
-    table = made_up_patients(2000)
-    assigned = table.with_columns(pl.Series("split", assign_patients(table, Split(), seed=1)))
-    assert assigned.group_by("unit").agg(pl.col("split").n_unique())["split"].max() == 1
-    for name, fraction in zip(SPLITS, (0.8, 0.1, 0.1), strict=True):
-        part = assigned.filter(pl.col("split") == name)
-        assert len(part) == pytest.approx(fraction * len(table), rel=0.03)
-        for label in LABELS:
-            # 400 patients' worth of an affected label or more; epidural has about 40 patients, 4 a held-out split
-            assert part[label].mean() == pytest.approx(table[label].mean(), rel=0.25 if label == "epidural" else 0.05)
-
-
-def test_patient_split_depends_on_the_seed_alone():
-    table = made_up_patients(100)
-    first, again, other = (assign_patients(table, Split(), seed) for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
-
-
-def test_slice_split_is_the_notebooks():
-    any_label = np.random.default_rng(0).integers(0, 2, 1000)
-    table = pl.DataFrame({"ImageID": [f"ID_{n:03x}" for n in range(1000)], "any": any_label})
-    train, rest = train_test_split(np.arange(1000), test_size=0.2, stratify=any_label, random_state=42)
-    test, val = train_test_split(rest, test_size=0.5, stratify=any_label[rest], random_state=42)
-    names = np.array(assign_slices(table, Split(unit="slice"), seed=42))
-    for name, rows in (("train", train), ("val", val), ("test", test)):
-        assert set(np.flatnonzero(names == name)) == set(rows)
-
-
-def test_published_sizes():
-    """55,297 sampled slices, 45,297 of them positive, fall into 44,237 / 5,530 / 5,530."""
-    table = pl.DataFrame({"any": np.r_[np.ones(45_297, int), np.zeros(10_000, int)]})
-    names = assign_slices(table, Split(unit="slice"), seed=42)
-    assert [names.count(name) for name in SPLITS] == [44_237, 5_530, 5_530]
 
 
 @pytest.mark.parametrize("order", ["patients first", "notebooks"])
@@ -97,7 +48,7 @@ def test_too_few_patients(experiment, small_dataset):
     index(config)
     workspace = Workspace(config)
     pl.read_parquet(workspace.index).with_columns(patient=pl.lit("one")).write_parquet(workspace.index)
-    with pytest.raises(DataError, match="1 patients cannot fill 3 splits"):
+    with pytest.raises(DataError, match="1 patients cannot fill 3 splits; add data"):
         split(config)
 
 
@@ -175,3 +126,21 @@ def test_slices_whose_header_cannot_be_read_belong_to_no_patient(experiment, sma
     config = experiment()
     index(config)
     assert small_dataset[5] not in patients(Workspace(config))["ImageID"].to_list()
+
+
+def test_slices_without_a_readable_file_are_counted(experiment, small_dataset, tmp_path):
+    (tmp_path / "dicom" / f"{small_dataset[5]}.dcm").write_text("not dicom")
+    (tmp_path / "dicom" / f"{small_dataset[9]}.dcm").unlink()
+    config = experiment()
+    index(config)
+    counts = split(config).counts
+    assert (counts["slices"], counts["assigned"], counts["without readable file"]) == (48, 46, 2)
+
+
+def test_a_slice_too_many_does_not_add_up(experiment, small_dataset):
+    config = experiment()
+    index(config)
+    table = pl.read_parquet(Workspace(config).index)
+    pl.concat([table, table.head(1)]).write_parquet(Workspace(config).index)
+    with pytest.raises(DataError, match=r"split does not add up: \{.*\} and 0 without readable file of 48 slices"):
+        split(config)

@@ -12,7 +12,7 @@ SliceCount = Annotated[int, Field(ge=1, le=1000)]
 # What else the workspace holds (ARCHITECTURE.md); names of the config must be others.
 _OUR_NAMES = {
     "phantom", "parts", "records", "models", "runs", "index.parquet", "slices.parquet", "splits.json",
-    "missing_files.csv", "labels_without_files.csv", "files_without_labels.csv",
+    "missing_files.csv", "labels_without_files.csv", "files_without_labels.csv", "identical_pixels.csv",
 }  # fmt: skip
 
 
@@ -141,12 +141,43 @@ class Split(Section):
     unit: Literal["patient", "slice"] = Field(
         "patient", description="What is kept in one split. `slice` (the notebooks) leaks: neighbours end up apart."
     )
-    fractions: tuple[float, float, float] = Field((0.8, 0.1, 0.1), description="Training, validation, test; sum 1.")
+    fractions: tuple[float, float, float] = Field(
+        (0.8, 0.1, 0.1),
+        description="Training, validation, test; sum 1. Without effect with `folds` or a `published` split.",
+    )
+    folds: Count = Field(
+        0, description="Equal folds that patients are dealt into, 3 or more, for cross-validation; 0: none."
+    )
+    fold: Count | None = Field(
+        None, description="Which fold is test, from 0 on; the next one is validation, the others are training."
+    )
+    published: UserPath | None = Field(
+        None, description="A splits.json made elsewhere, which is applied as it is, to compare on the same split."
+    )
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> Self:
         if abs(sum(self.fractions) - 1) > 1e-6 or min(self.fractions) <= 0:
             raise ValueError(f"split.fractions must be positive and sum to 1, got {list(self.fractions)}")
+        return self
+
+    @model_validator(mode="after")
+    def _folds_make_sense(self) -> Self:
+        if self.published and (self.folds or self.fold is not None):
+            raise ValueError("split.published has its own folds: leave split.folds and split.fold out")
+        if not self.folds:
+            if self.fold is not None:
+                raise ValueError(f"split.fold is {self.fold}, but split.folds is 0: set split.folds, or leave fold out")
+            return self
+        if self.folds < 3:
+            raise ValueError(
+                f"split.folds must be 0 or at least 3 (training, validation and test need one each), got {self.folds}"
+            )
+        if self.unit == "slice":  # the notebooks have none to compare with
+            raise ValueError("split.folds needs split.unit: patient; folds of slices would leak")
+        if self.fold is None or self.fold >= self.folds:
+            got = "it is not set" if self.fold is None else f"got {self.fold}"
+            raise ValueError(f"split.fold must be 0 to {self.folds - 1}, as split.folds is {self.folds}; {got}")
         return self
 
 

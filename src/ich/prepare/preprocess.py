@@ -24,7 +24,7 @@ from ich.prepare.ledger import (
     reason_row,
     status_counts,
 )
-from ich.prepare.split import fill_split_folders, fills_split_folders
+from ich.prepare.split_folders import fill_split_folders, fills_split_folders
 from ich.sources import Content, find_files, read_files
 from ich.sources.file import SourceFile
 from ich.windows import rgb_from_hu

@@ -6,7 +6,8 @@ import polars as pl
 from ich.config import Experiment
 from ich.errors import DataError
 from ich.labels import IMAGE_ID, LABELS, counts, read_long_labels
-from ich.prepare.split import patients, read_assignment
+from ich.prepare.patients import patients
+from ich.prepare.splits_file import read_assignment
 from ich.workspace import Outcome, Workspace, write_csv
 
 

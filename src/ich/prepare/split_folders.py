@@ -1,0 +1,66 @@
+"""The tables and folders of training, validation and test images, which training reads."""
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from ich.config import Experiment, StepName
+from ich.errors import DataError
+from ich.labels import IMAGE_ID, read_table
+from ich.prepare.ledger import IDENTITY_SCHEMA
+from ich.prepare.patients import READABLE
+from ich.prepare.splits_file import read_assignment
+from ich.workspace import SPLITS, Workspace, read_parquet, write_csv
+
+
+def fills_split_folders(step: Literal["split", "preprocess"], config: Experiment) -> bool:
+    """Whether this step fills the folders: of split and preprocess, the later one in `steps` does.
+
+    What the other one left of an earlier run says nothing. A step by itself fills them if the other's result is there.
+    """
+    other: StepName = "preprocess" if step == "split" else "split"
+    if step in config.steps and other in config.steps:
+        return config.steps.index(step) > config.steps.index(other)
+    workspace = Workspace(config)
+    return all(path.exists() for path in (workspace.splits, workspace.slices, workspace.sampled))
+
+
+def fill_split_folders(workspace: Workspace) -> list[Path]:
+    """Write `data_<split>.csv` and fill `data_<split>/` with links to the images; both hold only readable slices.
+
+    Called by `split` or `preprocess`, whichever comes later. A folder is built under another name and swapped in.
+    """
+    ledger = read_parquet(workspace.slices, IDENTITY_SCHEMA)
+    usable = ledger.filter(READABLE).select(IMAGE_ID)
+    table = read_table(workspace.sampled).join(usable, on=IMAGE_ID, how="semi")
+    table = table.join(read_assignment(workspace), on=IMAGE_ID, how="left").sort(IMAGE_ID)
+    if lost := table["split"].null_count():
+        raise DataError(f"{workspace.splits} lacks {lost} of the {len(table)} sampled slices; run split again")
+    for name in SPLITS:
+        rows = table.filter(pl.col("split") == name).drop("split")
+        _fill(workspace.images(name), rows[IMAGE_ID].to_list(), workspace.png)
+        write_csv(workspace.table(name), rows)
+    return [path for name in SPLITS for path in (workspace.table(name), workspace.images(name))]
+
+
+def _fill(folder: Path, image_ids: list[str], png: Path) -> None:
+    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir(parents=True)
+    source = Path("..") / png.name  # relative, so that the workspace can be moved
+    for image_id in image_ids:
+        _link_or_copy(source / f"{image_id}.png", new / f"{image_id}.png", png)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _link_or_copy(relative: Path, link: Path, png: Path) -> None:
+    try:
+        link.symlink_to(relative)
+    except OSError:  # file systems without symbolic links (exFAT, some network mounts)
+        shutil.copyfile(png / link.name, link)
