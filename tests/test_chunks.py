@@ -25,7 +25,7 @@ def fail_on_seven(items):
 
 def run(tmp_path, work=squares, items=ITEMS, settings="", workers=1, intact=lambda chunk, part: True):
     rows = run_in_chunks("test", items, work, folder=tmp_path, settings=settings, workers=workers, intact=intact)
-    return rows["square"].to_list()
+    return rows.collect()["square"].to_list()
 
 
 def test_rows_come_in_order_whatever_the_number_of_workers(tmp_path):

@@ -46,8 +46,8 @@ def run_in_chunks(
     executor: Literal["processes", "ray"] = "processes",
     chunk: int | None = None,
     intact: Callable[[Sequence[Item], pl.DataFrame], bool],
-) -> pl.DataFrame:
-    """Do `work` on every chunk that is not done yet, and return the rows of all chunks in order.
+) -> pl.LazyFrame:
+    """Do `work` on every chunk that is not done yet, and return the rows of all chunks in order, not read yet.
 
     Args:
         title: shown beside the progress bar.
@@ -75,7 +75,7 @@ def run_in_chunks(
     jobs = ((items[at : at + size], parts[at // size]) for at in todo)
     with progress_bar(title, total=len(items), done=len(items) - left) as advance:
         _run(functools.partial(_do, work), jobs, len(todo), workers, executor, advance)
-    return pl.concat([pl.read_parquet(part, glob=False) for part in parts]) if parts else work([])
+    return pl.scan_parquet(parts, glob=False) if parts else work([]).lazy()
 
 
 def holds(chunk: Sequence[SourceFile], part: pl.DataFrame, schema: Mapping[str, Any]) -> bool:

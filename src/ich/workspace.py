@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+_ROW_GROUP = 50_000  # rows; fixed, for the same bytes on every machine
 RECORDED_PACKAGES = ("ich", "keras", "jax", "numpy", "pydicom", "opencv-python-headless", "polars", "scikit-learn")
 
 
@@ -194,6 +196,19 @@ def write_parquet(path: Path, table: "pl.DataFrame") -> None:
     table.write_parquet(content)
     with atomic(path) as temporary:
         temporary.write_bytes(content.getvalue())
+
+
+def sink_parquet(path: Path, rows: "pl.LazyFrame") -> None:
+    """Write a table atomically as Parquet, a part at a time: it need not fit in memory."""
+    import polars as pl
+
+    with atomic(path) as temporary:
+        try:
+            rows.sink_parquet(temporary, row_group_size=_ROW_GROUP)
+        except pl.exceptions.ComputeError as error:  # polars' own word for a full disk
+            if number := re.search(r"\(os error (\d+)\)", str(error)):
+                raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+            raise
 
 
 def read_parquet(path: Path, columns: "Mapping[str, type[pl.DataType]] | None" = None) -> "pl.DataFrame":

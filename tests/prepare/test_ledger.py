@@ -4,7 +4,7 @@ import pytest
 from ich.dicom.header import SlicePlane
 from ich.dicom.series import order_series
 from ich.errors import DataError
-from ich.prepare.ledger import add_series_order, left_out, status_counts
+from ich.prepare.ledger import left_out, series_order, status_counts
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 FACE_DOWN = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
@@ -22,7 +22,7 @@ def test_the_ledger_orders_a_series_as_order_series_does():
         ("A", (0.0, 0.0, 5.0), FACE_DOWN), ("A", (0.0, 0.0, 0.0), AXIAL), (None, (0.0, 0.0, 0.0), AXIAL),
         ("A", None, None),
     ]  # fmt: skip
-    table = add_series_order(ledger(planes))
+    table = series_order(ledger(planes))
     assert table["slice_index"].to_list() == [2, None, 0, 1, 0, None, None]
     assert table["position_mm"].to_list() == [10, None, 3, 5, 0, None, None]
     assert table["slice_spacing_mm"].to_list() == [5, 5, None, 5, 5, None, 5]

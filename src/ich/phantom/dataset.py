@@ -52,7 +52,7 @@ def phantom(config: Experiment) -> Outcome:
         "phantom patients", range(config.phantom.patients), functools.partial(make_patients, config=config),
         folder=workspace.parts / "phantom", settings=_settings(config), chunk=PATIENTS_AT_ONCE,
         intact=lambda patients, part: _is_whole(config, patients, part),
-    )  # fmt: skip
+    ).collect()  # fmt: skip
     _sweep(config, truth)
     _write_labels(config, truth)
     write_parquet(truth_path(workspace), truth)

@@ -15,17 +15,17 @@ from ich.labels import IMAGE_ID, read_long_labels
 from ich.prepare.ledger import (
     INDEX_SCHEMA,
     Row,
-    add_series_order,
     file_row,
     header_row,
     left_out,
     pixel_row,
     reason_row,
     status_counts,
+    write_ledger,
 )
 from ich.sources import Content, Files, expected, list_files, read_file, read_files
 from ich.sources.file import LISTING, SourceFile
-from ich.workspace import Outcome, Workspace, write_csv, write_parquet
+from ich.workspace import Outcome, Workspace, write_csv
 
 
 def index(config: Experiment) -> Outcome:
@@ -42,13 +42,13 @@ def index(config: Experiment) -> Outcome:
     on_disk = list_files(workspace.originals).table
     everything = on_disk.join(labelled, on=IMAGE_ID, how="full", coalesce=True).sort(IMAGE_ID)
     files = Files(everything.with_columns(**expected(workspace.originals)).select(*LISTING))
-    table = run_in_chunks(
+    rows = run_in_chunks(
         "index", files, functools.partial(index_chunk, pixels=config.index.hash),
         folder=workspace.parts / "index", settings=f"pixels {config.index.hash}",
         workers=config.preprocess.workers, executor=config.executor,
         intact=lambda chunk, part: holds(chunk, part, INDEX_SCHEMA),
     )  # fmt: skip
-    write_parquet(workspace.index, add_series_order(table))
+    write_ledger(workspace.index, rows)
     outputs = [workspace.index]
     one_sided = {
         "files_without_labels": on_disk.join(labelled, on=IMAGE_ID, how="anti"),
@@ -57,7 +57,8 @@ def index(config: Experiment) -> Outcome:
     for name, slices in one_sided.items():
         write_csv(workspace.root / f"{name}.csv", slices.select(IMAGE_ID).sort(IMAGE_ID))
         outputs.append(workspace.root / f"{name}.csv")
-    return _outcome(table, len(files), len(one_sided["files_without_labels"]), outputs)
+    found = rows.select(IMAGE_ID, "status", "reason", "patient", "series").collect()
+    return _outcome(found, len(files), len(one_sided["files_without_labels"]), outputs)
 
 
 def index_chunk(files: Sequence[SourceFile], pixels: bool = False) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from ich.dicom.series import order_series, tilt_degrees
 from ich.errors import DataError, UnreadableSlice
 from ich.labels import IMAGE_ID
 from ich.sources.file import SourceFile
+from ich.workspace import sink_parquet
 
 Row = dict[str, Any]
 
@@ -91,30 +93,39 @@ def pixel_row(ct: CtSlice) -> Row:
     }  # fmt: skip
 
 
-def add_series_order(table: pl.DataFrame) -> pl.DataFrame:
-    """Add what a slice is in its series, as `ich.dicom.series.order_series` finds it.
+def write_ledger(path: Path, rows: pl.LazyFrame) -> None:
+    """Write rows of INDEX_SCHEMA or SLICES_SCHEMA, with the columns of `series_order`, without holding all of them."""
+    order = series_order(rows.select("series", "position", "orientation").collect())
+    sink_parquet(path, pl.concat([rows, order.lazy()], how="horizontal"))
 
-    `slice_index` (0 is the lowest position), `position_mm` along the series' normal and the series' `slice_spacing_mm`.
-    Rows of one series must stand in a fixed order (sorted by ImageID): ties are broken by it. Rows without a series get
-    nulls; so do the index and position of slices without a place along its normal, such as localizers.
+
+def series_order(planes: pl.DataFrame) -> pl.DataFrame:
+    """What each slice is in its series, as `ich.dicom.series.order_series` finds it.
+
+    Args:
+        planes: `series`, `position` and `orientation`. Rows of one series must stand in a fixed order (sorted by
+            ImageID): ties are broken by it.
+
+    Returns:
+        `slice_index` (0 is the lowest position), `position_mm` along the series' normal and the series'
+        `slice_spacing_mm`, a row a slice. Slices without a series get nulls; so do the index and position of slices
+        without a place along its normal, such as localizers.
     """
-    index: list[int | None] = [None] * len(table)
-    position, spacing = np.full(len(table), np.nan), np.full(len(table), np.nan)
-    located = table.with_row_index("_row").filter(pl.col("series").is_not_null())
+    index = np.full(len(planes), -1, np.int32)
+    position, spacing = np.full(len(planes), np.nan), np.full(len(planes), np.nan)
+    located = planes.with_row_index("row").filter(pl.col("series").is_not_null())
     for group in located.partition_by("series", maintain_order=True):
-        rows = group["_row"].to_list()
-        planes = [SlicePlane(*place) for place in group.select("position", "orientation").iter_rows()]
-        order = order_series(planes)
-        for place, (number, along) in enumerate(zip(order.order, order.positions_mm, strict=True)):
-            row = rows[number]
-            position[row] = along
-            index[row] = None if np.isnan(along) else place
+        rows = group["row"].to_numpy()
+        order = order_series([SlicePlane(*place) for place in group.select("position", "orientation").iter_rows()])
+        along, places = np.array(order.positions_mm), rows[list(order.order)]
+        position[places] = along
+        index[places] = np.where(np.isnan(along), -1, np.arange(len(rows)))
         spacing[rows] = order.slice_spacing_mm
-    return table.with_columns(
-        pl.Series("slice_index", index, pl.Int32),
-        pl.Series("position_mm", position).fill_nan(None),
-        pl.Series("slice_spacing_mm", spacing).fill_nan(None),
-    )
+    return pl.DataFrame({
+        "slice_index": pl.Series(index).replace(-1, None),
+        "position_mm": pl.Series(position).fill_nan(None),
+        "slice_spacing_mm": pl.Series(spacing).fill_nan(None),
+    })  # fmt: skip
 
 
 def status_counts(table: pl.DataFrame, asked: int) -> dict[str, int]:

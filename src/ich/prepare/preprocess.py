@@ -2,7 +2,8 @@
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -16,19 +17,20 @@ from ich.png import encode_png
 from ich.prepare.ledger import (
     SLICES_SCHEMA,
     Row,
-    add_series_order,
     file_row,
     header_row,
     left_out,
     pixel_row,
     reason_row,
     status_counts,
+    write_ledger,
 )
+from ich.prepare.patients import READABLE
 from ich.prepare.split_folders import fill_split_folders, fills_split_folders
 from ich.sources import Content, find_files, read_files
 from ich.sources.file import SourceFile
 from ich.windows import rgb_from_hu
-from ich.workspace import Outcome, Workspace, file_sizes, write_bytes, write_parquet
+from ich.workspace import Outcome, Workspace, write_bytes
 
 
 def preprocess(config: Experiment) -> Outcome:
@@ -41,19 +43,19 @@ def preprocess(config: Experiment) -> Outcome:
         DataError: nothing was sampled, or the DICOM files' place does not exist.
     """
     workspace = Workspace(config)
-    files = find_files(read_table(workspace.sampled)[IMAGE_ID].to_list(), workspace.dicom)
+    files = find_files(read_table(workspace.sampled)[IMAGE_ID], workspace.dicom)
     workspace.png.mkdir(parents=True, exist_ok=True)
-    there = file_sizes(workspace.png)
-    table = run_in_chunks(
+    rows = run_in_chunks(
         "preprocess", files, functools.partial(preprocess_chunk, png=workspace.png, how=config.preprocess),
         folder=workspace.parts / "preprocess",
         settings=f"{config.preprocess.model_dump_json(exclude={'workers'})} {workspace.png}",
         workers=config.preprocess.workers, executor=config.executor,
-        intact=lambda chunk, part: holds(chunk, part, SLICES_SCHEMA) and _images_are_whole(part, there),
+        intact=lambda chunk, part: holds(chunk, part, SLICES_SCHEMA) and _images_are_whole(part, workspace.png),
     )  # fmt: skip
-    write_parquet(workspace.slices, add_series_order(table))
-    _remove_stale(workspace.png, set(there), table)
-    outcome = _outcome(table, len(files), [workspace.slices, workspace.png])
+    write_ledger(workspace.slices, rows)
+    found = rows.select(IMAGE_ID, "status", "reason", "repairs").collect()
+    _remove_stale(workspace.png, found)
+    outcome = _outcome(found, len(files), [workspace.slices, workspace.png])
     if fills_split_folders("preprocess", config):
         outcome.rewritten = fill_split_folders(workspace)
     return outcome
@@ -81,22 +83,26 @@ def _preprocess_one(file: SourceFile, content: Content, png: Path, how: Preproce
     }  # fmt: skip
 
 
-def _with_image(table: pl.DataFrame) -> pl.DataFrame:
-    return table.filter(pl.col("status").is_in(["ok", "repaired"]))
-
-
-def _images_are_whole(part: pl.DataFrame, sizes: Mapping[str, int]) -> bool:
+def _images_are_whole(part: pl.DataFrame, folder: Path) -> bool:
     """Whether the images of a chunk are there, as long as they were written; damage within them is not looked for."""
-    images = _with_image(part).select(IMAGE_ID, "png_size")
-    return all(sizes.get(f"{image_id}.png") == size for image_id, size in images.iter_rows())
+    images = part.filter(READABLE).select(IMAGE_ID, "png_size")
+    return all(_size(folder / f"{image_id}.png") == size for image_id, size in images.iter_rows())
 
 
-def _remove_stale(folder: Path, before: set[str], table: pl.DataFrame) -> None:
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _remove_stale(folder: Path, table: pl.DataFrame) -> None:
     """Images of an earlier run that this one did not ask for, or that can no longer be read, must not be believed."""
-    wanted = {f"{image_id}.png" for image_id in _with_image(table)[IMAGE_ID]}
-    for name in before - wanted:
-        if ".png" in name:  # and what a killed run was writing: .<name>.png.<process>
-            (folder / name).unlink(missing_ok=True)
+    with os.scandir(folder) as entries:
+        there = pl.DataFrame({"name": [entry.name for entry in entries if ".png" in entry.name]}, {"name": pl.String})
+    wanted = table.filter(READABLE).select(name=pl.format("{}.png", IMAGE_ID))
+    for name in there.join(wanted, on="name", how="anti")["name"]:  # and what a killed run wrote: .<name>.png.<process>
+        (folder / name).unlink()
 
 
 def _outcome(table: pl.DataFrame, asked: int, outputs: list[Path]) -> Outcome:

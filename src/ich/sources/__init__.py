@@ -66,13 +66,13 @@ def list_files(sources: Sequence[str]) -> Files:
     return files
 
 
-def find_files(image_ids: Sequence[str], sources: Sequence[str]) -> Files:
+def find_files(image_ids: Sequence[str] | pl.Series, sources: Sequence[str]) -> Files:
     """The file of each slice, in the order given; one that is not there has the size -1.
 
     Raises:
         DataError: as `list_files`, but for sources without any file.
     """
-    wanted = pl.DataFrame({IMAGE_ID: list(image_ids)}, schema={IMAGE_ID: pl.String})
+    wanted = pl.DataFrame({IMAGE_ID: image_ids}, schema={IMAGE_ID: pl.String})
     found = wanted.join(_list_files(sources).table, on=IMAGE_ID, how="left", maintain_order="left")
     return Files(found.with_columns(**expected(sources)).select(*LISTING))
 

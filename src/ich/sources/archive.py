@@ -42,14 +42,14 @@ def list_files(source: str) -> pl.DataFrame:
         raise DataError(f"zip file {path} cannot be read ({one_line(error)}); get it again") from error
     if inside and not members:
         raise DataError(f"zip file {path} has no folder {inside}; `unzip -l` lists what it has")
-    return listing([
+    return listing(
         SourceFile(
             name, f"{path}/{member.filename}", member.file_size, modified_ns, f"{member.CRC:08x}", str(path),
             member.header_offset, member.compress_size,
         )
         for member in members
         if not member.is_dir() and (name := image_id(PurePosixPath(member.filename).name))
-    ])  # fmt: skip
+    )  # fmt: skip
 
 
 def read_bytes(file: SourceFile, limit: int | None = None) -> bytes:

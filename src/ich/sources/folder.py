@@ -18,17 +18,24 @@ def list_files(source: str) -> pl.DataFrame:
         DataError: there is no such folder, or a name is not UTF-8.
     """
     refuse_missing(source)
-    files, odd = [], []
+    odd: list[str] = []
+    files = listing(_files(source, odd))
+    refuse_names(odd)
+    return files
+
+
+def _files(source: str, odd: list[str]) -> Iterator[SourceFile]:
+    """The files; names that are not UTF-8 are added to `odd`, as printable text."""
     for entry in _walk(source, set()):
         name = image_id(entry.name)
         if name is None:
             continue
-        if (shown := printable(Path(entry.path))) != entry.path:
-            odd.append(shown)
+        try:
+            entry.path.encode()
+        except UnicodeEncodeError:
+            odd.append(printable(Path(entry.path)))
         else:
-            files.append(_file(name, entry))
-    refuse_names(odd)
-    return listing(files)
+            yield _file(name, entry)
 
 
 def refuse_missing(source: str) -> None:

@@ -28,11 +28,11 @@ def list_files(source: str) -> pl.DataFrame:
         found: dict[str, dict[str, Any]] = system.find(root, detail=True)
     except Exception as error:  # each store has its own
         raise DataError(f"{source} cannot be listed ({type(error).__name__}: {one_line(error)})") from error
-    return listing([
+    return listing(
         SourceFile(name, system.unstrip_protocol(path), about["size"] or 0, _modified_ns(about), _checksum(about))
         for path, about in found.items()
         if (name := image_id(PurePosixPath(path).name))
-    ])  # fmt: skip
+    )  # fmt: skip
 
 
 def read_files(files: Sequence[SourceFile], limit: int | None) -> Iterator[bytes | UnreadableSlice]:
