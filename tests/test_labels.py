@@ -1,5 +1,9 @@
+import re
+
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import make_labels
 from ich.errors import DataError
@@ -73,6 +77,101 @@ def test_bad_label_files_name_the_row(tmp_path, text, message):
     path = tmp_path / "labels.csv"
     path.write_text(text)
     with pytest.raises(DataError, match=message):
+        read_long_labels(path)
+
+
+def read_plainly(rows):
+    """The rules for well-formed rows in plain Python: table and number of repeated rows, or how the message goes on."""
+    first = {}  # (image, label) -> value -> its first row
+    for number, (image, label, text) in enumerate(rows, 1):
+        first.setdefault((image, label), {}).setdefault(int(float(text)), number)
+    contradictions = [(max(found.values()), *key) for key, found in first.items() if len(found) == 2]
+    if contradictions:
+        return "row {}: {}_{} is 0 in one row and 1 in another".format(*max(contradictions))
+    names = [image for image, _, _ in rows]
+    for image in sorted(set(names)):
+        lacking = [label for label in LABELS if (image, label) not in first]
+        if lacking:
+            return f"row {names.index(image) + 1}: {image} has no row for {', '.join(lacking)} ("
+    table = [(image, *(min(first[image, label]) for label in LABELS)) for image in sorted(set(names))]
+    for image, any_label, *subtypes in table:
+        if any_label != max(subtypes):
+            return f"row {first[image, 'any'][any_label]}: any of {image} must be 1 if a subtype is"
+    return table, len(rows) - len(first)
+
+
+IMAGES = ["ID_0fe", "ID_0FE", "ID_a.b-c", "ID_any", "ID_any_any", "ID_subdural_any", "ID__", "ID_0_aug_1x", "ID_aug_"]
+right = [set(), set(), {"any", "subdural"}, {"any", "epidural"}, {"any", "intraventricular", "subarachnoid"}]
+positives = st.dictionaries(
+    st.sampled_from(IMAGES), st.sampled_from([*right, *right, {"any"}, {"subdural"}]), min_size=1
+)
+none_or_some = st.sampled_from([0, 0, 0, 0, 1, 3])
+
+
+@settings(deadline=None)
+@given(positives, none_or_some, none_or_some, none_or_some, st.randoms(use_true_random=False))
+def test_rows_in_any_order_are_read_by_the_rules(tmp_path_factory, found, repeated, flipped, dropped, chance):
+    rows = [(image, label, str(int(label in found[image]))) for image in found for label in LABELS]
+    rows += chance.choices(rows, k=repeated)
+    rows += [(image, label, str(1 - int(text))) for image, label, text in chance.choices(rows, k=flipped)]
+    chance.shuffle(rows)
+    rows = [(image, label, text + chance.choice(["", ".0"])) for image, label, text in rows[dropped:]]
+    path = tmp_path_factory.getbasetemp() / "rows.csv"
+    path.write_text("ID,Label\n" + "".join(f"{image}_{label},{text}\n" for image, label, text in rows))
+    expected = read_plainly(rows)
+    if isinstance(expected, str):
+        with pytest.raises(DataError, match=re.escape(f"label file {path}, {expected}")):
+            read_long_labels(path)
+    else:
+        table, duplicates = read_long_labels(path)
+        assert (table.rows(), duplicates) == expected
+        assert table.schema == {"ImageID": pl.String} | dict.fromkeys(LABELS, pl.UInt8)
+
+
+@pytest.mark.parametrize(
+    ("image_id", "taken"),
+    [
+        ("ID_any", True),
+        ("ID_any_any", True),
+        ("ID_a.b-c_D", True),
+        ("ID_", False),
+        ("ID", False),
+        ("any", False),
+        ("id_a", False),
+        ("ID_é", False),
+        ("ID_a_aug_12", False),
+        ("ID_aug_12_", True),
+    ],
+)
+def test_what_an_image_may_be_called(tmp_path, image_id, taken):
+    path = make_labels(tmp_path / "labels.csv", {image_id: {"subdural": 1}})
+    if taken:
+        assert read_long_labels(path)[0].rows() == [(image_id, 1, 0, 0, 0, 0, 1)]
+    else:
+        with pytest.raises(DataError, match="row 1: ID must"):
+            read_long_labels(path)
+
+
+@pytest.mark.parametrize("text", ["", " ", "2", "-0", "01", "1.00", "1e0", "true", "0 1"])
+def test_no_other_way_to_write_0_or_1(tmp_path, text):
+    path = make_labels(tmp_path / "labels.csv", {"ID_a": {}, "ID_b": {}})
+    path.write_text(path.read_text().replace("ID_b_epidural,0", f"ID_b_epidural,{text}"))
+    with pytest.raises(DataError, match="row 7: Label must be 0 or 1"):
+        read_long_labels(path)
+
+
+def test_errors_among_many_rows_name_the_first_row(tmp_path):
+    """More rows than are grouped at once."""
+    ids = [f"ID_{number * 7919 % 30_011:05x}" for number in range(30_000)]
+    path = make_labels(tmp_path / "labels.csv", {image_id: {} for image_id in ids})
+    whole = path.read_text()
+    table, _ = read_long_labels(path)
+    assert table["ImageID"].to_list() == sorted(ids)
+    path.write_text(whole + f"{ids[123]}_any,1\n{ids[99]}_subdural,1\n{ids[99]}_subdural,1\n")
+    with pytest.raises(DataError, match=f"row 180002: {ids[99]}_subdural is 0 in one row and 1 in another"):
+        read_long_labels(path)
+    path.write_text(whole.replace(f"{ids[0]}_any,0\n", "").replace(f"{ids[29_000]}_any,0\n", ""))
+    with pytest.raises(DataError, match=rf"row 1: {ids[0]} has no row for any \(2 such images\)"):
         read_long_labels(path)
 
 
