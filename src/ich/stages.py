@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ich import __version__
 from ich.config import Experiment, StepName
@@ -176,8 +176,26 @@ def run_step(name: StepName, config: Experiment) -> Outcome:
     return outcome
 
 
+class Standing(NamedTuple):
+    """Whether the last result of a step still stands.
+
+    Attributes:
+        record: of its last run; empty where there is none that can be read.
+        stale: in a few words, why `ich run` would do it again; None if the result stands.
+    """
+
+    record: dict[str, Any]
+    stale: str | None
+
+
 def is_up_to_date(name: StepName, config: Experiment) -> dict[str, Any] | None:
-    """The record of the step's last run, if it still stands.
+    """The record of the step's last run, if it still stands."""
+    record, stale = standing(name, config)
+    return record if stale is None else None
+
+
+def standing(name: StepName, config: Experiment) -> Standing:
+    """The record of the step's last run, and why it does not stand, if so.
 
     A step that left something out is done again: what it lacked may be there now, and what it had it keeps. Otherwise
     it stands if the settings of this step and those before it, the label file, and the outputs of the steps before it
@@ -186,17 +204,35 @@ def is_up_to_date(name: StepName, config: Experiment) -> dict[str, Any] | None:
     """
     workspace = Workspace(config)
     if not _record(name, workspace).exists():
-        return None
-    content = _read_record(name, workspace)
-    stands = (
-        content.get("incomplete") is False
-        and content["key"] == _key(name, config)
-        and content["inputs"] == _inputs(name, workspace)
-        and content["built_on"] == _built_on(name, config)
-        and all(_digest(workspace.root / path) == digest for path, digest in content["outputs"].items())
-        and all(_natural_digest(workspace.root / path) == digest for path, digest in content["rewritten"].items())
-    )
-    return content if stands else None
+        return Standing({}, "never run, or did not finish")
+    record = _read_record(name, workspace)
+    return Standing(record, _why_stale(name, config, record) if record else "its record is damaged")
+
+
+def _why_stale(name: StepName, config: Experiment, record: dict[str, Any]) -> str | None:
+    workspace = Workspace(config)
+    if record["key"] != _key(name, config):
+        return f"settings changed: {_difference(record, (*_before(name, config), name), config)}"
+    if record["incomplete"] is not False:
+        return "left something out last time"
+    if record["inputs"] != _inputs(name, workspace):
+        return "the label file changed"
+    was, now = record["built_on"], _built_on(name, config)
+    if was != now:
+        changed = next(step for step in now | was if was.get(step) != now.get(step))
+        return f"{changed} wrote something else since, or did not finish"
+    for kind, digest in (("outputs", _digest), ("rewritten", _natural_digest)):
+        for path, expected in record[kind].items():
+            if (found := digest(workspace.root / path)) != expected:
+                return f"{path} is {'gone' if found is None else 'not as it was left'}"
+    return None
+
+
+def _difference(record: dict[str, Any], steps: tuple[StepName, ...], config: Experiment) -> str:
+    """The first setting of some steps that is another than in the record."""
+    sections = {section for step in steps for section in STEPS[step].sections} | {"names"}
+    changed = differences(record["config"], config.model_dump(mode="json", by_alias=True), sections)
+    return next(changed, "other steps before it, or by another version of ich")
 
 
 def _record(name: StepName, workspace: Workspace) -> Path:
@@ -220,9 +256,7 @@ def _refuse_other_settings(name: StepName, config: Experiment) -> None:
         record = _read_record(earlier, Workspace(config))
         if not record or record["key"] == _key(earlier, config):
             continue
-        sections = (*STEPS[earlier].sections, "names")
-        changed = differences(record["config"], config.model_dump(mode="json", by_alias=True), sections)
-        difference = next(changed, "other steps before it, or by another version of ich")
+        difference = _difference(record, (earlier,), config)
         raise DataError(f"{earlier} was run with {difference}; run it again (`ich run` repeats all that is needed)")
 
 
