@@ -2,11 +2,10 @@
 
 import json
 
-import numpy as np
 import polars as pl
 import pytest
 
-from conftest import PREPARATION, make_slice
+from conftest import PREPARATION
 from ich.cli import run_command
 from ich.workspace import write_parquet
 
@@ -14,15 +13,7 @@ STEPS = PREPARATION[:-1] + ", augment]"
 
 
 @pytest.fixture
-def prepared(config_file, small_dataset, tmp_path):
-    """48 slices: the first is missing, the second cut off, the third wrapped past 4095; all others are plain."""
-    missing, truncated, wrapped = (tmp_path / "dicom" / f"{image_id}.dcm" for image_id in small_dataset[:3])
-    missing.unlink()
-    truncated.write_bytes(truncated.read_bytes()[:5000])
-    stored = np.full((64, 64), 40, np.uint16)
-    stored[:32] = 3096  # air of -1000 HU, as wrapped files hold it
-    make_slice(wrapped, stored, PatientID="ID_00000000", SeriesInstanceUID="ID_0000000000", RescaleIntercept=0,
-               ImagePositionPatient=[0, 0, 10.0])  # fmt: skip
+def prepared(config_file, planted_dataset):
     config = str(config_file(steps=STEPS, augment="{target: 20}", copy="{mode: copy}"))
     assert run_command(["run", "-c", config]) == 3
     return config
@@ -74,7 +65,7 @@ def test_a_ledger_that_does_not_add_up_gives_code_1(prepared, tmp_path, capfd, d
     assert run_command(["status", "-c", prepared]) == 1
     printed = capfd.readouterr()
     assert "adds up: 48 = 47 ok + 0 repaired + 0 quarantined + 1 missing" in printed.out
-    assert "slices.parquet does not add up: 47 slices seen" in printed.err
+    assert "the ledger of preprocess does not add up: 47 slices seen" in printed.err
     assert printed.err.count("\n") == 1
 
 

@@ -29,12 +29,14 @@ class Step:
         help: what the command does, for `ich --help`.
         sections: parts of the config that its result depends on.
         reads_input: whether it reads the user's label file.
+        is_read: whether a later step reads what it writes; if not, none is stale because of it.
     """
 
     run: Callable[[Experiment], Outcome]
     help: str
     sections: tuple[str, ...]
     reads_input: bool = False
+    is_read: bool = True
 
 
 def _phantom(config: Experiment) -> Outcome:
@@ -79,6 +81,12 @@ def _augment(config: Experiment) -> Outcome:
     return augment(config)
 
 
+def _datacard(config: Experiment) -> Outcome:
+    from ich.datacard.datacard import datacard
+
+    return datacard(config)
+
+
 def _train(config: Experiment) -> Outcome:
     from ich.training.fit import train
 
@@ -117,6 +125,13 @@ STEPS: dict[StepName, Step] = {
         reads_input=True,
     ),
     "augment": Step(_augment, "Step 5: add changed copies of minority-class training images.", ("augment", "seed")),
+    "datacard": Step(
+        _datacard,
+        "A page of what the prepared data are: every slice accounted for, prevalence, headers, pixels, sample images.",
+        ("data", "seed"),
+        reads_input=True,
+        is_read=False,
+    ),
     "train": Step(_train, "Step 6: train the networks.", ("name", "train", "seed")),
     "evaluate": Step(
         _evaluate, "Metrics, figures and a report on validation and test data.", ("name", "evaluate", "seed")
@@ -205,7 +220,7 @@ def standing(name: StepName, config: Experiment) -> Standing:
     workspace = Workspace(config)
     if not _record(name, workspace).exists():
         return Standing({}, "never run, or did not finish")
-    record = _read_record(name, workspace)
+    record = read_record(name, workspace)
     return Standing(record, _why_stale(name, config, record) if record else "its record is damaged")
 
 
@@ -239,7 +254,7 @@ def _record(name: StepName, workspace: Workspace) -> Path:
     return workspace.records / f"{name}.json"
 
 
-def _read_record(name: StepName, workspace: Workspace) -> dict[str, Any]:
+def read_record(name: StepName, workspace: Workspace) -> dict[str, Any]:
     """A record; a damaged one is as good as none."""
     try:
         content: dict[str, Any] = read_json(_record(name, workspace))
@@ -253,7 +268,7 @@ def _read_record(name: StepName, workspace: Workspace) -> dict[str, Any]:
 def _refuse_other_settings(name: StepName, config: Experiment) -> None:
     """A step that is run by hand must not build on what was made with other settings, and say it was with these."""
     for earlier in _before(name, config):
-        record = _read_record(earlier, Workspace(config))
+        record = read_record(earlier, Workspace(config))
         if not record or record["key"] == _key(earlier, config):
             continue
         difference = _difference(record, (earlier,), config)
@@ -261,7 +276,9 @@ def _refuse_other_settings(name: StepName, config: Experiment) -> None:
 
 
 def _before(name: StepName, config: Experiment) -> tuple[StepName, ...]:
-    return config.steps[: config.steps.index(name)] if name in config.steps else ()
+    """The steps before this one that it can depend on."""
+    earlier = config.steps[: config.steps.index(name)] if name in config.steps else ()
+    return tuple(step for step in earlier if STEPS[step].is_read)
 
 
 def _claim(workspace: Workspace) -> None:
@@ -318,7 +335,7 @@ def _built_on(name: StepName, config: Experiment) -> dict[str, Any]:
     """Outputs of the steps before this one, as their records have them."""
     workspace = Workspace(config)
     earlier = [step for step in _before(name, config) if _record(step, workspace).exists()]
-    return {step: _read_record(step, workspace).get("outputs") for step in earlier}
+    return {step: read_record(step, workspace).get("outputs") for step in earlier}
 
 
 def _key(name: StepName, config: Experiment) -> str:
@@ -327,8 +344,8 @@ def _key(name: StepName, config: Experiment) -> str:
     for without_effect in WITHOUT_EFFECT:
         section, key = without_effect.split(".")
         del dump[section][key]
-    position = config.steps.index(name) if name in config.steps else len(config.steps)
-    chain = [*config.steps[:position], name]
+    before = _before(name, config) if name in config.steps else config.steps
+    chain = [*before, name]
     settings = [(step, {section: dump[section] for section in STEPS[step].sections}) for step in chain]
     content = json.dumps([__version__, dump["names"], settings], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()

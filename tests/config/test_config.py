@@ -27,6 +27,7 @@ def test_every_shipped_config_is_valid(path):
         ({"train": {"phases": [{"name": "a", "epochs": 0, "learning_rate": 1e-3, "trainable": "all"}]}}, "no epoch"),
         ({"split": {"fractions": [0.8, 0.1, 0.2]}}, "sum to 1"),
         ({"steps": ["train", "augment"]}, "augment must come before train"),
+        ({"steps": ["datacard", "augment"]}, "augment must come before datacard"),
         ({"steps": []}, "steps is empty: name at least one step"),
         (
             {"train": {"backbones": {"convnext": "ConvNeXtDemo"}}},

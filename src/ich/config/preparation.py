@@ -12,7 +12,7 @@ SliceCount = Annotated[int, Field(ge=1, le=1000)]
 # What else the workspace holds (ARCHITECTURE.md); names of the config must be others.
 _OUR_NAMES = {
     "phantom", "parts", "records", "models", "runs", "index.parquet", "slices.parquet", "splits.json",
-    "missing_files.csv", "labels_without_files.csv", "files_without_labels.csv",
+    "missing_files.csv", "labels_without_files.csv", "files_without_labels.csv", "data_card.html", "data_card.json",
 }  # fmt: skip
 
 

@@ -2,50 +2,64 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
+from ich.config import Experiment, StepName
 from ich.labels import IMAGE_ID
 from ich.prepare.ledger import STATUSES, status_counts
-from ich.workspace import read_parquet
+from ich.stages import read_record
+from ich.workspace import Workspace, read_parquet
 
+LedgerStep = Literal["index", "preprocess"]
 EXAMPLES = 3  # ids that are named of each reason
 _COLUMNS = {IMAGE_ID: pl.String, "status": pl.String, "reason": pl.String}
 _REPAIRS = {"repairs": pl.List(pl.String)}
 
 
-def read_account(path: Path, seen: int | None, *, repairs: bool) -> dict[str, Any]:
-    """`account` of index.parquet or slices.parquet.
+def absence(step: StepName, path: Path, config: Experiment) -> str | None:
+    """Why there is nothing to read of what a step writes; None if there is."""
+    if step not in config.steps:  # what lies there is left from another config
+        return f"{step} is not in steps"
+    return None if path.is_file() else f"{path.name} is not there yet: {step} writes it"
 
-    Args:
-        path: of the ledger.
-        seen: slices that its step reported; None where there is no record of it: the rows that there are.
-        repairs: whether it has that column; index.parquet has not, as a header shows no repair.
+
+def ledger_paths(workspace: Workspace) -> dict[LedgerStep, Path]:
+    """The ledger of each step that keeps one."""
+    return {"index": workspace.index, "preprocess": workspace.slices}
+
+
+def read_account(step: LedgerStep, workspace: Workspace) -> dict[str, Any]:
+    """`account` of index.parquet or slices.parquet, against the number of slices that its step reported.
 
     Raises:
         DataError: there is no such file, or it is damaged.
     """
-    columns: Mapping[str, Any] = _COLUMNS | (_REPAIRS if repairs else {})
-    return account(read_parquet(path, columns), seen)
+    path = ledger_paths(workspace)[step]
+    columns: Mapping[str, Any] = _COLUMNS | ({} if step == "index" else _REPAIRS)  # a header shows no repair
+    seen = read_record(step, workspace).get("counts", {}).get("slices")
+    return account(step, read_parquet(path, columns), seen)
 
 
-def account(table: pl.DataFrame, seen: int | None = None) -> dict[str, Any]:
+def account(step: str, table: pl.DataFrame, seen: int | None = None) -> dict[str, Any]:
     """Counts of a ledger by status, by repair and by reason, commonest first.
 
     Args:
+        step: that wrote it.
         table: ImageID, status, reason; repairs (lists of names), if it has them.
         seen: slices that the step was asked for; None: the rows of the table.
 
     Returns:
-        seen; rows; statuses: slices of each; twice: rows of an ImageID that has one already; adds_up: whether every
-        slice seen has one row, with one of the four statuses; repairs: name -> slices; reasons: status, reason, slices,
-        and the first ids of each.
+        step; seen; rows; statuses: slices of each; twice: rows of an ImageID that has one already; adds_up: whether
+        every slice seen has one row, with one of the four statuses; repairs: name -> slices; reasons: status, reason,
+        slices, and the first ids of each.
     """
     seen = len(table) if seen is None else seen
     statuses = status_counts(table)
     twice = len(table) - table[IMAGE_ID].n_unique()
     return {
+        "step": step,
         "seen": seen,
         "rows": len(table),
         "statuses": statuses,
@@ -56,23 +70,22 @@ def account(table: pl.DataFrame, seen: int | None = None) -> dict[str, Any]:
     }
 
 
-def sum_line(name: str, counted: Mapping[str, Any]) -> str:
+def sum_line(counted: Mapping[str, Any]) -> str:
     """`adds up: 918 = 917 ok + 0 repaired + 0 quarantined + 1 missing`, or that it does not, and the fix."""
     total = " + ".join(f"{counted['statuses'][status]:,} {status}" for status in STATUSES)
     if counted["adds_up"]:
         return f"adds up: {counted['seen']:,} = {total}"
-    step = "index" if name == "index.parquet" else "preprocess"
     twice = f", {counted['twice']:,} of them for a slice that has one already" if counted["twice"] else ""
     return (
-        f"{name} does not add up: {counted['seen']:,} slices seen, {counted['rows']:,} rows{twice}; {total} = "
-        f"{sum(counted['statuses'].values()):,}; run `ich {step}` again"
+        f"the ledger of {counted['step']} does not add up: {counted['seen']:,} slices seen, {counted['rows']:,} rows"
+        f"{twice}; {total} = {sum(counted['statuses'].values()):,}; run `ich {counted['step']}` again"
     )
 
 
 def that_do_not_add_up(accounts: Mapping[str, Any]) -> list[str]:
-    """A line for each ledger (file name -> `account`, or a sentence where there is none) whose counts are wrong."""
-    counted = {name: found for name, found in accounts.items() if isinstance(found, Mapping)}
-    return [sum_line(name, found) for name, found in counted.items() if not found["adds_up"]]
+    """A line for each `account` whose counts are wrong; what stands in place of one is passed over."""
+    counted = [found for found in accounts.values() if isinstance(found, Mapping) and "adds_up" in found]
+    return [sum_line(found) for found in counted if not found["adds_up"]]
 
 
 def _repairs(table: pl.DataFrame) -> dict[str, int]:

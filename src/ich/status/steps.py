@@ -4,7 +4,7 @@ from typing import Any
 
 from ich.config import Experiment
 from ich.stages import standing
-from ich.status.ledgers import read_account
+from ich.status.ledgers import absence, ledger_paths, read_account
 from ich.workspace import Workspace
 
 
@@ -25,13 +25,8 @@ def collect(config: Experiment) -> dict[str, Any]:
         for name, (record, stale) in stands.items()
     ]
     workspace = Workspace(config)
-    ledgers: dict[str, Any] = {}
-    for name, path in (("index", workspace.index), ("preprocess", workspace.slices)):
-        if name not in config.steps:  # what lies there is left from another config
-            ledgers[path.name] = f"{name} is not in steps"
-        elif not path.is_file():
-            ledgers[path.name] = f"not there yet: {name} writes it"
-        else:
-            seen = next(step["counts"].get("slices") for step in steps if step["step"] == name)
-            ledgers[path.name] = read_account(path, seen, repairs=name == "preprocess")
+    ledgers: dict[str, Any] = {
+        path.name: absence(name, path, config) or read_account(name, workspace)
+        for name, path in ledger_paths(workspace).items()
+    }
     return {"workspace": str(workspace.root), "steps": steps, "ledgers": ledgers}

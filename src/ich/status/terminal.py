@@ -44,7 +44,7 @@ def _print_ledger(console: Console, name: str, counted: Mapping[str, Any] | str)
         console.print(f"  {counted}", highlight=False)
         return
     style = "green" if counted["adds_up"] else "red"
-    _print_line(console, sum_line(name, counted), style)
+    _print_line(console, sum_line(counted), style)
     for repair, slices in counted["repairs"].items():
         _print_line(console, f"repair: {repair}: {slices:,}")
     for reason in counted["reasons"]:
