@@ -7,6 +7,7 @@ import pytest
 
 from conftest import PREPARATION
 from ich.cli import run_command
+from ich.labels import LABELS
 from ich.workspace import write_parquet
 
 STEPS = PREPARATION[:-1] + ", augment]"
@@ -107,6 +108,21 @@ def test_a_slice_is_found_by_file_path_and_augmented_image(status, small_dataset
     printed = capfd.readouterr().out
     assert "repaired: twelve_bit_wrap" in printed
     assert f"the original of {copy}" in printed
+
+
+def test_predictions_and_decisions_of_a_slice(status, small_dataset, prepared, tmp_path, capfd):
+    run = tmp_path / "workspace" / "runs" / "default"
+    row = {"split": "test", "ImageID": small_dataset[3], "gated_in": True}
+    row |= {f"probability_{label}": 0.5 for label in LABELS} | {"probability_any": 0.75}
+    (run / "report").mkdir(parents=True)
+    pl.DataFrame([row]).write_parquet(run / "predictions.parquet")
+    assert status("--file", small_dataset[3])["predict"]["decisions"] is None
+    thresholds = {label: {"value": 0.6} for label in LABELS} | {"subdural": {"value": 0.5}}
+    (run / "report" / "metrics.json").write_text(json.dumps({"thresholds": thresholds}))
+    found = status("--file", small_dataset[3])["predict"]
+    assert [label for label, positive in found["decisions"].items() if positive] == ["any", "subdural"]
+    assert run_command(["status", "-c", prepared, "--file", small_dataset[3]]) == 0
+    assert "any 0.750, called positive" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "message"), [("ID_0000000009", "near it: ID_000000000"),

@@ -16,7 +16,7 @@ from ich.prepare.ledger import SLICES_SCHEMA
 from ich.progress import progress_bar
 from ich.workspace import Workspace, read_parquet
 
-MOST_IMAGES = 1_000  # of the sample for colours: the mean of a channel is then known to 1 % of its spread or so
+MOST_IMAGES = 1_000  # of a sample; for colours, the mean of a channel is then known to some percent of its spread
 SHOWN = 6  # images of each label and of each repair
 _COLUMNS = (IMAGE_ID, "status", "repairs", "hu_min", "hu_max", "padding")
 _COLOURS, _LABELS, _REPAIRS = range(3)  # what a draw is for: each has random numbers of its own
@@ -55,7 +55,7 @@ def colours(training: pl.DataFrame, workspace: Workspace) -> dict[str, Any]:
     Raises:
         DataError: an image is missing or damaged.
     """
-    chosen = _shuffled(training, workspace.config.seed, _COLOURS).head(MOST_IMAGES)[IMAGE_ID].to_list()
+    chosen = _shuffled(training.select(IMAGE_ID), workspace.config.seed, _COLOURS).head(MOST_IMAGES)[IMAGE_ID].to_list()
     if not chosen:
         return {"images": 0, "of": 0, "mean": None, "deviation": None, "reason": "there is no training image"}
 
@@ -99,7 +99,7 @@ def choose(
 
 
 def _draw(table: pl.DataFrame, owners: pl.DataFrame | None, seed: int, purpose: int) -> dict[str, Any]:
-    mixed = _shuffled(table, seed, purpose).select(IMAGE_ID)
+    mixed = _shuffled(table.select(IMAGE_ID), seed, purpose).head(MOST_IMAGES)  # so many hold SHOWN patients, if any do
     if owners is not None:  # every patient's first slice before any patient's second
         mixed = mixed.join(owners, on=IMAGE_ID, how="left", maintain_order="left")
         turn = pl.int_range(pl.len()).over("patient")

@@ -15,11 +15,9 @@ AUGMENTED = r"_aug_\d+$"  # as ich.labels.is_augmented, for columns
 
 def known_patients(workspace: Workspace) -> pl.DataFrame | None:
     """ImageID and patient of every slice with a readable header; None where neither index nor preprocess has run."""
-    if "index" not in workspace.config.steps and not workspace.slices.is_file():
-        return None
     try:
         return patients(workspace)
-    except DataError:  # not yet there
+    except DataError:  # of a damaged ledger, the sections that count it tell
         return None
 
 

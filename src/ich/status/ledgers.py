@@ -19,10 +19,14 @@ _REPAIRS = {"repairs": pl.List(pl.String)}
 
 
 def absence(step: StepName, path: Path, config: Experiment) -> str | None:
-    """Why there is nothing to read of what a step writes; None if there is."""
-    if step not in config.steps:  # what lies there is left from another config
-        return f"{step} is not in steps"
-    return None if path.is_file() else f"{path.name} is not there yet: {step} writes it"
+    """Why there is nothing to read of what a step writes; None if there is.
+
+    An index that the config does not ask for is left from an earlier config, and may be of other files.
+    """
+    in_steps = step in config.steps
+    if path.is_file() and (in_steps or step != "index"):
+        return None
+    return f"{path.name} is not there yet: {step} writes it" if in_steps else f"{step} is not in steps"
 
 
 def ledger_paths(workspace: Workspace) -> dict[LedgerStep, Path]:
