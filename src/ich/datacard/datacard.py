@@ -9,9 +9,10 @@ from ich.config import Experiment
 from ich.datacard import headers, images, labels, page
 from ich.errors import DataError, one_line
 from ich.labels import IMAGE_ID, read_long_labels, read_table
-from ich.status.ledgers import EXAMPLES, absence, read_account, that_do_not_add_up
+from ich.status.ledgers import EXAMPLES, absence, ledger_paths, read_account, that_do_not_add_up
 from ich.workspace import SPLITS, Outcome, SplitName, Workspace, fingerprint, provenance, read_json, write_json
 
+_ONE_SIDED = ("labels_without_files", "files_without_labels")
 _NOT_PREPARATION = {"name", "train", "evaluate"}  # sections of the config that the data do not depend on
 
 
@@ -55,8 +56,8 @@ def _collect(workspace: Workspace) -> tuple[dict[str, Any], pl.DataFrame, pl.Dat
         "seed": config.seed,
         "provenance": provenance(),
         "accounts": {
-            "index": {"absent": no_index} if no_index else read_account("index", workspace),
-            "preprocess": {"absent": no_slices} if no_slices else read_account("preprocess", workspace),
+            name: {"absent": why} if (why := absence(name, path, config)) else read_account(name, workspace)
+            for name, path in ledger_paths(workspace).items()
         },
         "labels": {
             "file": workspace.label_csv.name, "sha256": fingerprint(workspace.label_csv), "slices": len(table),
@@ -64,9 +65,8 @@ def _collect(workspace: Workspace) -> tuple[dict[str, Any], pl.DataFrame, pl.Dat
         },
         "prevalence": labels.groups(workspace, table, owners),
         "overlap": labels.overlap(table),
-        "headers": headers.describe(workspace.slices if no_index else workspace.index)
-        if not (no_index and no_slices)
-        else {"absent": f"{no_index}; {no_slices}"},
+        "headers": {"absent": f"{no_index}; {no_slices}"} if no_index and no_slices
+        else headers.describe(workspace.slices if no_index else workspace.index),
         "pixels": {"absent": no_slices} if ledger is None else images.describe(ledger),
         "colours": images.colours(training, workspace),
         "split": _split(workspace, split_tables, owners),
@@ -74,9 +74,6 @@ def _collect(workspace: Workspace) -> tuple[dict[str, Any], pl.DataFrame, pl.Dat
         "config": config.model_dump(mode="json", by_alias=True, exclude=_NOT_PREPARATION),
     }  # fmt: skip
     return content, training, nothing if ledger is None else ledger, owners
-
-
-_ONE_SIDED = ("labels_without_files", "files_without_labels")
 
 
 def _listed(workspace: Workspace, name: str, absent: str | None) -> dict[str, Any]:
