@@ -137,6 +137,21 @@ def small_dataset(tmp_path: Path) -> list[str]:
     return ids
 
 
+@pytest.fixture
+def planted_dataset(small_dataset: list[str], tmp_path: Path) -> list[str]:
+    """`small_dataset`, of which the first slice is missing, the second cut off and the third wrapped past 4095."""
+    missing, truncated, wrapped = (tmp_path / "dicom" / f"{image_id}.dcm" for image_id in small_dataset[:3])
+    missing.unlink()
+    truncated.write_bytes(truncated.read_bytes()[:5000])
+    stored_values = np.full((64, 64), 40, np.uint16)
+    stored_values[:32] = 3096  # air of -1000 HU, as wrapped files hold it
+    make_slice(
+        wrapped, stored_values, PatientID="ID_00000000", SeriesInstanceUID="ID_0000000000", RescaleIntercept=0,
+        ImagePositionPatient=[0, 0, 10.0],
+    )  # fmt: skip
+    return small_dataset
+
+
 @pytest.fixture(scope="session")
 def realdata(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of real CT slices: what ICH_REALDATA names, or ../shared/realdata.tar.xz unpacked."""

@@ -70,7 +70,7 @@ def test_the_second_run_repeats_nothing_but_what_was_incomplete(workspace, capfd
     assert run_command(command(workspace)) == 3
     lines = capfd.readouterr().err.splitlines()
     done = {line.split(":")[0] for line in lines if line.endswith(": up to date")}
-    assert {"phantom", "split", "sample", "train", "evaluate"} <= done
+    assert {"phantom", "split", "sample", "datacard", "train", "evaluate"} <= done
     assert (workspace / "models" / "cascade_final.keras").stat().st_mtime_ns == model
 
 

@@ -25,6 +25,7 @@ from ich.errors import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     ConfigError,
+    DataError,
     IchError,
     one_line,
 )
@@ -135,6 +136,30 @@ def predict(
     else:
         print_predictions(Console(), result, written=output)
     return EXIT_INCOMPLETE if result.unreadable else EXIT_DONE
+
+
+@app.command
+def status(
+    *overrides: Overrides,
+    config: ConfigPath,
+    file: Annotated[
+        str | None, Parameter(help="The life of one slice: an ImageID, file name, or augmented image.")
+    ] = None,
+    json: AsJson = False,
+) -> int:
+    """Whether each step is up to date, and what became of every slice; with --file, the life of one of them."""
+    from ich.status import ledgers, life, steps, terminal
+
+    experiment = _load(config, overrides)
+    if file is not None:
+        facts = life.life(experiment, file)
+        _print_json(facts) if json else terminal.print_life(Console(), facts)
+        return EXIT_DONE
+    facts = steps.collect(experiment)
+    _print_json(facts) if json else terminal.print_status(Console(), facts)
+    if wrong := ledgers.that_do_not_add_up(facts["ledgers"]):
+        raise DataError(wrong[0])
+    return EXIT_DONE
 
 
 @app.command

@@ -20,17 +20,17 @@ _LONG_ID = rf"^ID_[0-9A-Za-z_.-]+_({'|'.join(LABELS)})$"
 _ZERO = {label: 4**position for position, label in enumerate(LABELS)}  # bits of "this label is 0"
 _ONE = 2  # times that: bits of "this label is 1"
 _WIDE_ID = r"^ID_[0-9A-Za-z_.-]+$"
-_AUGMENTED = re.compile(r"_aug_\d+$")
+AUGMENTED = re.compile(r"_aug_\d+$")
 
 
 def original_id(image_id: str) -> str:
     """The slice that an augmented image was made from; other ids come back as they are."""
-    return _AUGMENTED.sub("", image_id)
+    return AUGMENTED.sub("", image_id)
 
 
 def is_augmented(image_id: str) -> bool:
     """Whether the id names an image made by step 5."""
-    return _AUGMENTED.search(image_id) is not None
+    return AUGMENTED.search(image_id) is not None
 
 
 def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
@@ -111,7 +111,7 @@ def _parse(rows: "pl.DataFrame", path: Path) -> "pl.DataFrame":
     )
     _refuse(parts.filter(pl.col("finding").is_null()), path, "Label", "must be 0 or 1")
     _refuse(
-        parts.filter(pl.col(IMAGE_ID).str.contains(_AUGMENTED.pattern)),
+        parts.filter(pl.col(IMAGE_ID).str.contains(AUGMENTED.pattern)),
         path,
         "ID",
         "must not end in _aug_<number>, as augmented images do; rename it",

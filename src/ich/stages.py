@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ich import __version__
 from ich.config import Experiment, StepName
@@ -29,12 +29,14 @@ class Step:
         help: what the command does, for `ich --help`.
         sections: parts of the config that its result depends on.
         reads_input: whether it reads the user's label file.
+        is_read: whether a later step reads what it writes; if not, none is stale because of it.
     """
 
     run: Callable[[Experiment], Outcome]
     help: str
     sections: tuple[str, ...]
     reads_input: bool = False
+    is_read: bool = True
 
 
 def _phantom(config: Experiment) -> Outcome:
@@ -79,6 +81,12 @@ def _augment(config: Experiment) -> Outcome:
     return augment(config)
 
 
+def _datacard(config: Experiment) -> Outcome:
+    from ich.datacard.datacard import datacard
+
+    return datacard(config)
+
+
 def _train(config: Experiment) -> Outcome:
     from ich.training.fit import train
 
@@ -117,6 +125,13 @@ STEPS: dict[StepName, Step] = {
         reads_input=True,
     ),
     "augment": Step(_augment, "Step 5: add changed copies of minority-class training images.", ("augment", "seed")),
+    "datacard": Step(
+        _datacard,
+        "A page of what the prepared data are: every slice accounted for, prevalence, headers, pixels, sample images.",
+        ("data", "seed"),
+        reads_input=True,
+        is_read=False,
+    ),
     "train": Step(_train, "Step 6: train the networks.", ("name", "train", "seed")),
     "evaluate": Step(
         _evaluate, "Metrics, figures and a report on validation and test data.", ("name", "evaluate", "seed")
@@ -176,8 +191,26 @@ def run_step(name: StepName, config: Experiment) -> Outcome:
     return outcome
 
 
+class Standing(NamedTuple):
+    """Whether the last result of a step still stands.
+
+    Attributes:
+        record: of its last run; empty where there is none that can be read.
+        stale: in a few words, why `ich run` would do it again; None if the result stands.
+    """
+
+    record: dict[str, Any]
+    stale: str | None
+
+
 def is_up_to_date(name: StepName, config: Experiment) -> dict[str, Any] | None:
-    """The record of the step's last run, if it still stands.
+    """The record of the step's last run, if it still stands."""
+    record, stale = standing(name, config)
+    return record if stale is None else None
+
+
+def standing(name: StepName, config: Experiment) -> Standing:
+    """The record of the step's last run, and why it does not stand, if so.
 
     A step that left something out is done again: what it lacked may be there now, and what it had it keeps. Otherwise
     it stands if the settings of this step and those before it, the label file, and the outputs of the steps before it
@@ -186,24 +219,42 @@ def is_up_to_date(name: StepName, config: Experiment) -> dict[str, Any] | None:
     """
     workspace = Workspace(config)
     if not _record(name, workspace).exists():
-        return None
-    content = _read_record(name, workspace)
-    stands = (
-        content.get("incomplete") is False
-        and content["key"] == _key(name, config)
-        and content["inputs"] == _inputs(name, workspace)
-        and content["built_on"] == _built_on(name, config)
-        and all(_digest(workspace.root / path) == digest for path, digest in content["outputs"].items())
-        and all(_natural_digest(workspace.root / path) == digest for path, digest in content["rewritten"].items())
-    )
-    return content if stands else None
+        return Standing({}, "never run, or did not finish")
+    record = read_record(name, workspace)
+    return Standing(record, _why_stale(name, config, record) if record else "its record is damaged")
+
+
+def _why_stale(name: StepName, config: Experiment, record: dict[str, Any]) -> str | None:
+    workspace = Workspace(config)
+    if record["key"] != _key(name, config):
+        return f"settings changed: {_difference(record, (*_before(name, config), name), config)}"
+    if record["incomplete"] is not False:
+        return "left something out last time"
+    if record["inputs"] != _inputs(name, workspace):
+        return "the label file changed"
+    was, now = record["built_on"], _built_on(name, config)
+    if was != now:
+        changed = next(step for step in now | was if was.get(step) != now.get(step))
+        return f"{changed} wrote something else since, or did not finish"
+    for kind, digest in (("outputs", _digest), ("rewritten", _natural_digest)):
+        for path, expected in record[kind].items():
+            if (found := digest(workspace.root / path)) != expected:
+                return f"{path} is {'gone' if found is None else 'not as it was left'}"
+    return None
+
+
+def _difference(record: dict[str, Any], steps: tuple[StepName, ...], config: Experiment) -> str:
+    """The first setting of some steps that is another than in the record."""
+    sections = {section for step in steps for section in STEPS[step].sections} | {"names"}
+    changed = differences(record["config"], config.model_dump(mode="json", by_alias=True), sections)
+    return next(changed, "other steps before it, or by another version of ich")
 
 
 def _record(name: StepName, workspace: Workspace) -> Path:
     return workspace.records / f"{name}.json"
 
 
-def _read_record(name: StepName, workspace: Workspace) -> dict[str, Any]:
+def read_record(name: StepName, workspace: Workspace) -> dict[str, Any]:
     """A record; a damaged one is as good as none."""
     try:
         content: dict[str, Any] = read_json(_record(name, workspace))
@@ -217,17 +268,17 @@ def _read_record(name: StepName, workspace: Workspace) -> dict[str, Any]:
 def _refuse_other_settings(name: StepName, config: Experiment) -> None:
     """A step that is run by hand must not build on what was made with other settings, and say it was with these."""
     for earlier in _before(name, config):
-        record = _read_record(earlier, Workspace(config))
+        record = read_record(earlier, Workspace(config))
         if not record or record["key"] == _key(earlier, config):
             continue
-        sections = (*STEPS[earlier].sections, "names")
-        changed = differences(record["config"], config.model_dump(mode="json", by_alias=True), sections)
-        difference = next(changed, "other steps before it, or by another version of ich")
+        difference = _difference(record, (earlier,), config)
         raise DataError(f"{earlier} was run with {difference}; run it again (`ich run` repeats all that is needed)")
 
 
 def _before(name: StepName, config: Experiment) -> tuple[StepName, ...]:
-    return config.steps[: config.steps.index(name)] if name in config.steps else ()
+    """The steps before this one that it can depend on."""
+    earlier = config.steps[: config.steps.index(name)] if name in config.steps else ()
+    return tuple(step for step in earlier if STEPS[step].is_read)
 
 
 def _claim(workspace: Workspace) -> None:
@@ -284,7 +335,7 @@ def _built_on(name: StepName, config: Experiment) -> dict[str, Any]:
     """Outputs of the steps before this one, as their records have them."""
     workspace = Workspace(config)
     earlier = [step for step in _before(name, config) if _record(step, workspace).exists()]
-    return {step: _read_record(step, workspace).get("outputs") for step in earlier}
+    return {step: read_record(step, workspace).get("outputs") for step in earlier}
 
 
 def _key(name: StepName, config: Experiment) -> str:
@@ -297,8 +348,8 @@ def _key(name: StepName, config: Experiment) -> str:
     for without_effect in WITHOUT_EFFECT - dump.keys():
         section, _, key = without_effect.partition(".")
         dump.get(section, {}).pop(key, None)
-    position = config.steps.index(name) if name in config.steps else len(config.steps)
-    chain = [*config.steps[:position], name]
+    before = _before(name, config) if name in config.steps else config.steps
+    chain = [*before, name]
     settings = [(step, {section: dump[section] for section in STEPS[step].sections}) for step in chain]
     content = json.dumps([__version__, dump["names"], settings], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()

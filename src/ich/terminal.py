@@ -25,15 +25,19 @@ ABBREVIATIONS: dict[Label, str] = {
 
 def print_outcome(console: Console, step: str, outcome: Outcome) -> None:
     """One line of counts for a step, its tables, and what was left out."""
-    plain = {name: value for name, value in outcome.counts.items() if not isinstance(value, Mapping | list)}
-    line = ", ".join(
-        f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in plain.items()
-    )
-    console.print(f"[bold]{step}[/bold]: {line}")
+    console.print(f"[bold]{step}[/bold]: {counts_line(outcome.counts)}")
     if "splits" in outcome.counts:
         console.print(split_table(outcome.counts["splits"], outcome.counts["unit"]))
     for note in outcome.notes:
         console.print(f"  {note}", style="yellow", markup=False)
+
+
+def counts_line(counts: Mapping[str, Any]) -> str:
+    """`slices 918, ok 917, ...`: what is one value; tables are left out."""
+    plain = {name: value for name, value in counts.items() if not isinstance(value, Mapping | list)}
+    return ", ".join(
+        f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in plain.items()
+    )
 
 
 def split_table(splits: Mapping[str, Mapping[str, Any]], unit: str) -> Table:

@@ -97,6 +97,11 @@ class Workspace:
         return self.root / str(getattr(self.config.names, split))
 
     @property
+    def data_card(self) -> Path:
+        """Page that says what the prepared data are; the same figures lie beside it, ending in .json."""
+        return self.root / "data_card.html"
+
+    @property
     def models(self) -> Path:
         """Step 6: saved models."""
         return self.root / "models"

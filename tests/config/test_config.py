@@ -34,6 +34,7 @@ def test_every_shipped_config_is_valid(path):
         ({"split": {"folds": 5, "fold": 0, "published": "s.json"}}, "split.published has its own folds"),
         ({"names": {"train": "identical_pixels"}}, "names: identical_pixels.csv is the name of something else"),
         ({"steps": ["train", "augment"]}, "augment must come before train"),
+        ({"steps": ["datacard", "augment"]}, "augment must come before datacard"),
         ({"steps": []}, "steps is empty: name at least one step"),
         (
             {"train": {"backbones": {"convnext": "ConvNeXtDemo"}}},

@@ -4,7 +4,7 @@ import pytest
 from ich.dicom.header import SlicePlane
 from ich.dicom.series import order_series
 from ich.errors import DataError
-from ich.prepare.ledger import left_out, series_order, status_counts
+from ich.prepare.ledger import account, left_out, series_order
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 FACE_DOWN = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
@@ -44,7 +44,7 @@ def test_what_was_left_out_is_named():
 
 def test_every_status_is_counted():
     table = pl.DataFrame({"ImageID": ["ID_1", "ID_2", "ID_3"], "status": ["ok", "missing", "ok"]})
-    assert status_counts(table, asked=3) == {"ok": 2, "repaired": 0, "quarantined": 0, "missing": 1}
+    assert account(table, asked=3) == {"ok": 2, "repaired": 0, "quarantined": 0, "missing": 1}
     for lost in (table.head(2), table.with_columns(status=pl.lit("lost")), table.with_columns(ImageID=pl.lit("ID_1"))):
         with pytest.raises(DataError, match=r"does not add up: \{.*\} for 3 slices; this is a bug"):
-            status_counts(lost, asked=3)
+            account(lost, asked=3)

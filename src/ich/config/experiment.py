@@ -8,7 +8,9 @@ from ich.config.preparation import Augment, Copy, Data, Index, Names, Phantom, P
 from ich.config.section import Count, Fraction, Section, UserPath
 from ich.config.training import Train
 
-StepName = Literal["phantom", "index", "sample", "copy", "preprocess", "split", "augment", "train", "evaluate"]
+StepName = Literal[
+    "phantom", "index", "sample", "copy", "preprocess", "split", "augment", "datacard", "train", "evaluate"
+]  # fmt: skip
 
 
 class Evaluate(Section):
@@ -31,7 +33,7 @@ class Experiment(Section):
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(42, description="Seed of everything random.")
     steps: tuple[StepName, ...] = Field(
-        ("index", "split", "sample", "copy", "preprocess", "augment", "train", "evaluate"),
+        ("index", "split", "sample", "copy", "preprocess", "augment", "datacard", "train", "evaluate"),
         description="What `ich run` does, in this order.",
     )
     names: Names = Names()
@@ -72,6 +74,10 @@ class Experiment(Section):
             ("phantom", "copy"),
             ("index", "train"),
             ("train", "evaluate"),
+            ("preprocess", "datacard"),
+            ("split", "datacard"),
+            ("augment", "datacard"),
+            ("datacard", "train"),
         ):
             if earlier in steps and later in steps and steps.index(earlier) > steps.index(later):
                 raise ValueError(f"steps: {earlier} must come before {later}, got {list(steps)}")

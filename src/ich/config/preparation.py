@@ -13,6 +13,7 @@ SliceCount = Annotated[int, Field(ge=1, le=1000)]
 _OUR_NAMES = {
     "phantom", "parts", "records", "models", "runs", "index.parquet", "slices.parquet", "splits.json",
     "missing_files.csv", "labels_without_files.csv", "files_without_labels.csv", "identical_pixels.csv",
+    "data_card.html", "data_card.json",
 }  # fmt: skip
 
 

@@ -11,10 +11,10 @@ from ich.dicom.header import SlicePlane
 
 Vector = tuple[float, float, float]
 
-_SAME_PLACE_MM = 0.01
-_UNEVEN_SHARE = 0.1  # steps that differ from the median by more than this share are uneven
+SAME_PLACE_MM = 0.01
+UNEVEN_SHARE = 0.1  # steps that differ from the median by more than this share are uneven
 _SAME_ORIENTATION_DEGREES = 5.0  # normals of one acquisition differ by rounding only, a localizer's by a right angle
-_TOLD_DEGREES = 1.0  # smaller tilts are not worth a line
+TOLD_DEGREES = 1.0  # smaller tilts are not worth a line
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class SeriesOrder:
             (self.without_position, f"slices without a position: {self.without_position}, put last"),
             (self.ties, f"slices at the place of the one before: {self.ties}, in the order of the files"),
             (self.uneven_steps, f"uneven steps: {self.uneven_steps} (median {self.slice_spacing_mm:.2f} mm)"),
-            (self.tilt_degrees > _TOLD_DEGREES, f"tilt: {self.tilt_degrees:.1f} degrees from axial"),
+            (self.tilt_degrees > TOLD_DEGREES, f"tilt: {self.tilt_degrees:.1f} degrees from axial"),
         )
         return [line for is_so, line in lines if is_so]
 
@@ -75,7 +75,7 @@ def order_series(planes: Sequence[SlicePlane]) -> SeriesOrder:
     positions = np.array([_project(plane, normal) for plane in planes], float)
     order = np.argsort(positions, kind="stable")  # NaN sorts last
     located = order[np.isfinite(positions[order])]
-    apart = np.diff(positions[located]) > _SAME_PLACE_MM
+    apart = np.diff(positions[located]) > SAME_PLACE_MM
     place = np.concatenate([[0], np.cumsum(apart)])[: len(located)]
     order[: len(located)] = located[np.lexsort((located, place))]  # at one place: in the order given
     ordered = positions[order]
@@ -86,7 +86,7 @@ def order_series(planes: Sequence[SlicePlane]) -> SeriesOrder:
         positions_mm=tuple(float(position) for position in ordered),
         slice_spacing_mm=spacing,
         ties=int(np.sum(~apart)),
-        uneven_steps=int(np.sum(np.abs(real_steps - spacing) > _UNEVEN_SHARE * spacing)),
+        uneven_steps=int(np.sum(np.abs(real_steps - spacing) > UNEVEN_SHARE * spacing)),
         tilt_degrees=tilt_degrees(normal),
         other_orientation=sum(not _is_parallel(plane.normal, normal) for plane in planes),
     )

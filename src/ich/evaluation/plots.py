@@ -28,7 +28,7 @@ Scores = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours; the same as in report.html.jinja."""
+    """Colours; the same as in page.css."""
 
     page: str
     ink: str

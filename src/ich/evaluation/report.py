@@ -1,19 +1,16 @@
 """report.html: one self-contained file, from what metrics.json holds, the figures and some test images."""
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jinja2
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from ich.evaluation.plots import Pictures
 from ich.evaluation.results import Sample
 from ich.labels import LABELS
+from ich.page import data_uri, environment, shrink
 from ich.png import encode_png, read_png
 from ich.workspace import Workspace, write_text
 
@@ -51,26 +48,15 @@ def write(
     write_text(path, page)
 
 
-def data_uri(png: bytes) -> str:
-    """PNG bytes as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
 def _few_patients(content: Mapping[str, Any]) -> list[str]:
     positives = content["splits"]["test"]["positives"]
     return [label for label in LABELS if positives[label]["patients"] < ENOUGH_PATIENTS]
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": _figure, "interval": _interval, "percent": _percent}
-    return environment
+    found = environment(Path(__file__).parent)
+    found.filters |= {"figure": _figure, "interval": _interval}
+    return found
 
 
 def _example(
@@ -78,7 +64,7 @@ def _example(
 ) -> dict[str, Any]:
     """One slice as the template shows it: the network's RGB image, its green channel, and six bars."""
     row, image_id = example["row"], example["image_id"]
-    picture = _shrink(read_png(workspace.images("test") / f"{image_id}.png"))
+    picture = shrink(read_png(workspace.images("test") / f"{image_id}.png"), IMAGE_SIDE)
     return {
         "image_id": image_id,
         "kind": example["kind"],
@@ -96,12 +82,6 @@ def _example(
     }
 
 
-def _shrink(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if max(image.shape[:2]) <= IMAGE_SIDE:
-        return image
-    return np.asarray(cv2.resize(image, (IMAGE_SIDE, IMAGE_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _figure(estimate: Mapping[str, Any], digits: int = 3) -> str:
     """`0.953`, or an en dash where it is undefined."""
     return "–" if estimate["value"] is None else _decimal(estimate["value"], digits)
@@ -117,7 +97,3 @@ def _interval(estimate: Mapping[str, Any], digits: int = 3) -> str:
 
 def _decimal(number: float, digits: int) -> str:
     return f"{number:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _percent(share: float) -> str:
-    return f"{share:.2%}" if 0 < share < 0.01 else f"{share:.1%}"

@@ -15,12 +15,12 @@ from ich.labels import IMAGE_ID, read_long_labels
 from ich.prepare.ledger import (
     INDEX_SCHEMA,
     Row,
+    account,
     file_row,
     header_row,
     left_out,
     pixel_row,
     reason_row,
-    status_counts,
     write_ledger,
 )
 from ich.sources import Content, Files, expected, list_files, read_file, read_files
@@ -95,7 +95,7 @@ def _with_pixels(file: SourceFile, content: Content) -> Row:
 
 
 def _outcome(table: pl.DataFrame, asked: int, unlabelled: int, outputs: list[Path]) -> Outcome:
-    counts = status_counts(table, asked)
+    counts = account(table, asked)
     return Outcome(
         counts={
             "slices": len(table), **counts,

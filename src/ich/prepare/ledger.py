@@ -128,14 +128,19 @@ def series_order(planes: pl.DataFrame) -> pl.DataFrame:
     })  # fmt: skip
 
 
-def status_counts(table: pl.DataFrame, asked: int) -> dict[str, int]:
-    """Rows of each status.
+def status_counts(table: pl.DataFrame) -> dict[str, int]:
+    """Rows of each status."""
+    found = dict(table.group_by("status").len().iter_rows())
+    return {status: found.get(status, 0) for status in STATUSES}
+
+
+def account(table: pl.DataFrame, asked: int) -> dict[str, int]:
+    """Rows of each status, of a ledger that has one row for every slice that was asked for.
 
     Raises:
-        DataError: they do not add up to the slices that were asked for.
+        DataError: it has not.
     """
-    found = dict(table.group_by("status").len().iter_rows())
-    counts: dict[str, int] = {status: found.get(status, 0) for status in STATUSES}
+    counts = status_counts(table)
     if sum(counts.values()) != asked or table[IMAGE_ID].n_unique() != asked:
         raise DataError(f"ledger does not add up: {counts} for {asked} slices; this is a bug, please report it")
     return counts

@@ -17,12 +17,12 @@ from ich.png import encode_png
 from ich.prepare.ledger import (
     SLICES_SCHEMA,
     Row,
+    account,
     file_row,
     header_row,
     left_out,
     pixel_row,
     reason_row,
-    status_counts,
     write_ledger,
 )
 from ich.prepare.patients import READABLE
@@ -106,7 +106,7 @@ def _remove_stale(folder: Path, table: pl.DataFrame) -> None:
 
 
 def _outcome(table: pl.DataFrame, asked: int, outputs: list[Path]) -> Outcome:
-    counts = status_counts(table, asked)
+    counts = account(table, asked)
     repairs = (
         table.explode("repairs", empty_as_null=True).drop_nulls("repairs").group_by("repairs").len().sort("repairs")
     )
