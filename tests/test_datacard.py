@@ -139,7 +139,7 @@ def test_what_is_not_there_is_said(card, planted_dataset):
     assert content["labels"]["labels_without_files"] == {"absent": "index is not in steps"}
     assert (content["headers"]["source"], content["headers"]["slices"]) == ("slices.parquet", 46)
     assert "headers of slices that were not sampled are not known" in page
-    assert "identical_pixels.csv is not there: identical pixels were not looked for." in page
+    assert content["identical"]["groups"] == 0  # preprocess, whose ledger tells the patients here, has hashes
 
 
 def test_a_card_of_labels_alone(card, small_dataset):
@@ -149,6 +149,7 @@ def test_a_card_of_labels_alone(card, small_dataset):
     assert "There is no split: split is not in steps." in page
     assert "undefined: there is no training image" in page
     assert content["colours"]["mean"] is None
+    assert "identical_pixels.csv is not there: identical pixels were not looked for." in page
 
 
 def test_identical_pixels_are_told(card, small_dataset, tmp_path, config_file):

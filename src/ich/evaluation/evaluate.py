@@ -156,7 +156,10 @@ def _findings(
 
 
 def _count_blood_pixels(workspace: Workspace, test: Scored) -> NDArray[np.float64]:
-    files = find_files([str(image_id) for image_id in test.image_ids], workspace.dicom)
+    try:
+        files = find_files([str(image_id) for image_id in test.image_ids], workspace.dicom)
+    except DataError:  # their place is gone, or not to be reached: as good as files that cannot be read
+        return np.full(len(test.image_ids), np.nan)
     with progress_bar("baseline", len(files)) as done:
         return baseline.scores(files, done)
 
