@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from conftest import PREPARATION
+from ich.claim import claimed
 from ich.cli import run_command
 from ich.config.read import load
-from ich.stages import claimed
 from ich.workspace import fingerprint
 
 

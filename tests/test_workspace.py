@@ -31,9 +31,10 @@ def test_a_write_that_fails_leaves_the_last_file_and_no_other(tmp_path):
 
 
 def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
-    def full(self, content):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")  # as the system says it: without a name
 
+    monkeypatch.setattr("ich.workspace._new_file", full)
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(OSError, match="No space left") as error:
         write_bytes(tmp_path / "a.png", b"1")

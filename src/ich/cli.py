@@ -15,6 +15,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from ich import __version__
+from ich.claim import claimed
 from ich.config import Experiment, StepName
 from ich.config.keys import config_keys
 from ich.config.read import in_section, load
@@ -28,10 +29,11 @@ from ich.errors import (
     DataError,
     IchError,
     one_line,
+    visible,
 )
 from ich.evaluation.terminal import print_results
 from ich.interrupts import check, stop_on_signals
-from ich.stages import STEPS, claimed, is_up_to_date, run_step
+from ich.stages import STEPS, is_up_to_date, run_step
 from ich.terminal import print_config_keys, print_info, print_outcome, print_predictions
 from ich.workspace import Workspace, read_json
 
@@ -212,26 +214,30 @@ def run_command(arguments: list[str]) -> int:
             result = app(arguments, exit_on_error=False, print_error=False)
         return result if isinstance(result, int) else EXIT_DONE
     except cyclopts.CycloptsError as error:
-        messages.print(f"ich: {one_line(error)} (`ich --help` lists the commands)", style="red", markup=False)
+        _complain(f"{one_line(error)} (`ich --help` lists the commands)")
         return EXIT_USAGE
     except IchError as error:
-        messages.print(f"ich: {error}", style="red", markup=False)
+        _complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        messages.print("ich: interrupted; run the same command again to continue", style="red")
+        _complain("interrupted; run the same command again to continue")
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # who read our output has gone, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that flushing at exit says nothing
         return EXIT_FAILED
     except OSError as error:
-        messages.print(f"ich: {_explain(error)}", style="red", markup=False)
+        _complain(_explain(error))
         return EXIT_FAILED
     except (MemoryError, RuntimeError, ImportError, ValueError) as error:
         fix = _fix(error)
         if fix is None:
             raise
-        messages.print(f"ich: {fix}", style="red", markup=False)
+        _complain(fix)
         return EXIT_FAILED
+
+
+def _complain(message: str) -> None:
+    messages.print(f"ich: {visible(message)}", style="red", markup=False)
 
 
 def _load(config: Path, overrides: tuple[str, ...]) -> Experiment:
@@ -265,9 +271,9 @@ def parse_overrides(tokens: tuple[str, ...]) -> dict[str, str]:
 
 
 def _explain(error: OSError) -> str:
-    where = error.filename or "the workspace"
-    if error.errno == errno.ENOSPC:
-        writing = f" while writing {error.filename}" if error.filename else ""
+    where = error.filename2 or error.filename or "the workspace"  # the second is what is written, of two
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        writing = f" while writing {where}" if error.filename else ""
         return f"the disk is full{writing}; free space (`ich info -c CONFIG` tells how much) and run again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission for {where}; change its permissions, or choose another --workspace"

@@ -46,3 +46,10 @@ def one_line(error: BaseException | str) -> str:
 def printable(path: Path) -> str:
     """A path as text that can be printed and written; bytes that are not UTF-8 become escapes: caf\\xe9.dcm."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def visible(text: str) -> str:
+    """A text for a terminal or log, on one line: what no one can see, or would control it, becomes an escape: \\x1b."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -19,6 +19,7 @@ COMPETITION = (2, 1, 1, 1, 1, 1)  # weights of the labels in the competition's l
 _LONG_ID = rf"^ID_[0-9A-Za-z_.-]+_({'|'.join(LABELS)})$"
 _ZERO = {label: 4**position for position, label in enumerate(LABELS)}  # bits of "this label is 0"
 _ONE = 2  # times that: bits of "this label is 1"
+_LONGEST_ID = 200  # characters; a file name has 255, and some more are added to the ID
 _WIDE_ID = r"^ID_[0-9A-Za-z_.-]+$"
 AUGMENTED = re.compile(r"_aug_\d+$")
 
@@ -108,6 +109,12 @@ def _parse(rows: "pl.DataFrame", path: Path) -> "pl.DataFrame":
         path,
         "ID",
         "must look like ID_<hex>_<label>, label one of " + ", ".join(LABELS),
+    )
+    _refuse(
+        parts.filter(pl.col(IMAGE_ID).str.len_bytes() > _LONGEST_ID),
+        path,
+        "ID",
+        f"must have at most {_LONGEST_ID} characters before _<label>, as file names are made of it",
     )
     _refuse(parts.filter(pl.col("finding").is_null()), path, "Label", "must be 0 or 1")
     _refuse(

@@ -1,13 +1,9 @@
 """The steps: which there are, what each depends on, and whether its last result still stands."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
-import platform
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,32 +139,6 @@ STEPS: dict[StepName, Step] = {
 _RECORDED = {"key", "inputs", "built_on", "counts", "incomplete", "outputs", "rewritten", "config"}
 
 
-@contextlib.contextmanager
-def claimed(config: Experiment) -> Iterator[None]:
-    """Have the workspace to ourselves for the duration of a block.
-
-    Raises:
-        DataError: it holds what is not ours, or another command works in it.
-    """
-    workspace = Workspace(config)
-    _claim(workspace)
-    with (workspace.records / ".lock").open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise DataError(
-                f"another command works in workspace {workspace.root} ({lock.read().strip()}); wait until it ends, or "
-                "choose another --workspace"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-        lock.flush()
-        yield
-
-
 def run_step(name: StepName, config: Experiment) -> Outcome:
     """Run one step and record what it did; the record of an earlier run is gone as soon as this one starts.
 
@@ -279,23 +249,6 @@ def _before(name: StepName, config: Experiment) -> tuple[StepName, ...]:
     """The steps before this one that it can depend on."""
     earlier = config.steps[: config.steps.index(name)] if name in config.steps else ()
     return tuple(step for step in earlier if STEPS[step].is_read)
-
-
-def _claim(workspace: Workspace) -> None:
-    """Steps clear and rename folders of the workspace, so they work only in one that is new, empty or ours.
-
-    Raises:
-        DataError: the folder holds something and no step of ours was there before.
-    """
-    root = workspace.root
-    if (root.exists() or root.is_symlink()) and not root.is_dir():
-        raise DataError(f"workspace {root} is not a folder; choose another")
-    if root.is_dir() and any(root.iterdir()) and not workspace.records.is_dir():
-        raise DataError(
-            f"workspace {root} holds files that are not ours; choose a new folder, or make an empty folder records in "
-            "it to say that what is there may be replaced"
-        )
-    workspace.records.mkdir(parents=True, exist_ok=True)
 
 
 def _name(path: Path, workspace: Workspace) -> str:

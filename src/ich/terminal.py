@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ich.config.keys import config_keys
+from ich.errors import visible
 from ich.labels import LABELS, Label
 from ich.workspace import Outcome
 
@@ -29,7 +30,7 @@ def print_outcome(console: Console, step: str, outcome: Outcome) -> None:
     if "splits" in outcome.counts:
         console.print(split_table(outcome.counts["splits"], outcome.counts["unit"]))
     for note in outcome.notes:
-        console.print(f"  {note}", style="yellow", markup=False)
+        console.print(f"  {visible(note)}", style="yellow", markup=False)
 
 
 def counts_line(counts: Mapping[str, Any]) -> str:
@@ -65,7 +66,7 @@ def print_predictions(console: Console, result: "SeriesPredictions", written: Pa
     else:
         _print_slices(console, result)
     for path, reason in result.unreadable:
-        console.print(f"not read: {path}: {reason}", style="yellow", markup=False, soft_wrap=True)
+        console.print(visible(f"not read: {path}: {reason}"), style="yellow", markup=False, soft_wrap=True)
     if written is not None:
         console.print(f"{len(result.rows):,} slices: {written}", markup=False, highlight=False, soft_wrap=True)
     console.print(_legend(console.width), style="dim", soft_wrap=True)
@@ -77,7 +78,7 @@ def _print_slices(console: Console, result: "SeriesPredictions") -> None:
         table = _probability_table("slice", "mm", title=f"series {escape(name)}")
         for row in rows:
             position = "" if row["position_mm"] is None else f"{row['position_mm']:.1f}"
-            table.add_row(escape(Path(row["file"]).name), position, *(f"{row[label]:.3f}" for label in LABELS))
+            table.add_row(escape(visible(Path(row["file"]).name)), position, *(f"{row[label]:.3f}" for label in LABELS))
         console.print(table)
         for oddity in series["oddities"]:
             console.print(f"  {oddity}", style="yellow", markup=False, highlight=False)

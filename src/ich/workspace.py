@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from ich.config import Experiment
 from ich.errors import DataError, one_line
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+_WRITING = ".writing-"  # in the name of every file that is not whole yet
 _ROW_GROUP = 50_000  # rows; fixed, for the same bytes on every machine
 RECORDED_PACKAGES = ("ich", "keras", "jax", "numpy", "pydicom", "opencv-python-headless", "polars", "scikit-learn")
 
@@ -137,6 +138,15 @@ class Workspace:
         """What each step did, from what, with which versions."""
         return self.root / "records"
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder that steps fill, clear or remove, or may; and what lies in those that hold others."""
+        top = (
+            self.phantom, self.copies, self.png, *(self.images(split) for split in SPLITS), self.models,
+            self.run.parent, self.run, self.parts, self.records,
+        )  # fmt: skip
+        return (*top, *(inner for folder in (self.phantom, self.parts, self.run) for inner in folder.glob("*")))
+
 
 @dataclass
 class Outcome:
@@ -153,7 +163,7 @@ class Outcome:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it is renamed to `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}{_WRITING}", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -170,12 +180,32 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically; its folder must exist. Cheaper than `atomic`, for files by the thousand."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(content)
+        with _new_file(temporary) as file:
+            file.write(content)
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         _name_file(error, path)
         raise
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """A new file, open for writing. What has its name, left by a killed process or planted, is not written through."""
+    try:
+        return path.open("xb")
+    except FileExistsError:
+        path.unlink()
+        return path.open("xb")
+
+
+def remove_half_written(workspace: Workspace) -> None:
+    """Remove what killed commands were writing with `atomic`; nobody else may work in the workspace.
+
+    Folders of images, and of parts, are swept by the steps that fill them.
+    """
+    for folder in (workspace.root, workspace.phantom, workspace.records, workspace.models, workspace.run):
+        for leftover in folder.glob(f".*{_WRITING}*"):
+            leftover.unlink()
 
 
 def _name_file(error: BaseException, path: Path) -> None:

@@ -104,7 +104,8 @@ def test_natural_images_validation_and_test_stay_as_they_are(config):
     assert {path: after[path] for path in before if path != "data_train.csv"} == {
         path: digest for path, digest in before.items() if path != "data_train.csv"
     }
-    assert all("_aug_" in path and path.startswith("data_train/") for path in after.keys() - before.keys())
+    new = [path for path in after.keys() - before.keys() if not path.startswith("parts/augment/")]
+    assert all("_aug_" in path and path.startswith("data_train/") for path in new)
     copy = next(path for path in workspace.images("train").iterdir() if is_augmented(path.stem))
     assert not copy.is_symlink()
     assert cv2.imread(str(copy)).shape == (SIZE, SIZE, 3)
@@ -119,6 +120,29 @@ def test_colours_stay_in_their_channels(config):
     for path in Workspace(config).images("train").glob("*_aug_*.png"):
         blue, green, red = cv2.imread(str(path))[SIZE // 2, SIZE // 2]
         assert blue < green < red
+
+
+def test_images_that_are_gone_or_of_which_the_original_changed_are_made_again_and_no_others(config, monkeypatch):
+    monkeypatch.setattr(step, "CHUNK", 2)
+    config = change(config, target=9)
+    folder = Workspace(config).images("train")
+
+    def made():
+        return {path: path.stat().st_mtime_ns for path in sorted(folder.glob("*_aug_*.png"))}
+
+    augment(config)
+    first = made()
+    min(first).unlink()
+    augment(config)
+    second = made()
+    assert sum(second[path] != first[path] for path in first) == 2  # a chunk
+    original = folder / f"{original_id(min(first).stem)}.png"
+    cv2.imwrite(original.resolve(), np.zeros((SIZE, SIZE, 3), np.uint8))
+    augment(config)
+    third = made()
+    copies = {path for path in first if original_id(path.stem) == original.stem}
+    assert all(third[path] != second[path] for path in copies)
+    assert any(third[path] == second[path] for path in first)
 
 
 def test_again_gives_the_same_bytes_and_another_seed_other_ones(config):

@@ -36,6 +36,8 @@ KEYWORDS: dict[str, str] = {
 
 _SLOPES = (0.01, 10)  # HU a stored value: 1 nearly always, 0.5 to 4 in some files
 _LARGEST_INTERCEPT = 1e5  # HU: no CT needs more than a few thousand
+_LARGEST_WHOLE = 2**31 - 1  # what the ledger's columns hold; no tag that is read has more than four digits
+_LONGEST_TEXT = 1024  # characters; ids have 64 at most (PS3.5 6.2)
 _LARGEST_SIDE = 4096  # pixels; head CT has 512, rarely 768 or 1024: more is a lying header
 
 
@@ -160,10 +162,12 @@ def rescale_of(header: SliceHeader) -> Rescale:
 
 
 def _text(value: Any) -> str | None:
-    """A value as text; control characters, which no terminal should be sent, become blanks."""
+    """A value as text; control characters, which no terminal should be sent, become blanks. Far too long is damaged."""
     if value is None:
         return None
     text = str(value)
+    if len(text) > _LONGEST_TEXT:
+        return None
     if not text.isprintable():
         text = "".join(char if char.isprintable() else " " for char in text)
     return text.strip() or None
@@ -177,14 +181,14 @@ def _number(value: Any) -> float | None:
 
 def _whole(value: Any) -> int | None:
     number = _number(value)
-    return int(number) if number is not None else None
+    return int(number) if number is not None and abs(number) <= _LARGEST_WHOLE else None
 
 
 def _numbers(value: Any, length: int | None) -> tuple[float, ...] | None:
     values = value if isinstance(value, MultiValue | list | tuple) else [value]
     try:
         numbers = tuple(float(item) for item in values)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):  # Overflow: a whole number of 400 digits
         return None
     if not numbers or not all(map(math.isfinite, numbers)) or length not in (None, len(numbers)):
         return None

@@ -98,7 +98,8 @@ def _is_whole(config: Experiment, patients: Sequence[int], part: pl.DataFrame) -
     """Whether a part has all slices of its patients, and their files are there as they were written."""
     if len(part) != sum(draw_count(config, number) for number in patients):
         return False
-    there = file_sizes(folder(Workspace(config)))
+    directory = folder(Workspace(config))
+    there = file_sizes(directory) if directory.is_dir() else {}
     made = part.filter(pl.col("size").is_not_null()).select(IMAGE_ID, "size")
     return all(there.get(f"{image_id}.dcm") == size for image_id, size in made.iter_rows())
 

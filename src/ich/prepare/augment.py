@@ -1,22 +1,28 @@
 """Step 5, augment: changed copies of minority-class training images, until each label has its target of positives."""
 
+import functools
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from keras import ops
+from numpy.typing import NDArray
 
 from ich.augmentation import compiled, draw, item_keys
+from ich.chunks import run_in_chunks
 from ich.config import Augment, Experiment
 from ich.errors import DataError
 from ich.labels import IMAGE_ID, LABELS, counts, is_augmented, original_id, read_table
 from ich.png import encode_png, read_png
-from ich.progress import progress_bar
-from ich.workspace import SPLITS, Outcome, Workspace, write_bytes, write_csv
+from ich.workspace import SPLITS, Outcome, Workspace, file_sizes, fingerprint, write_bytes, write_csv
 
 # The last batch is filled up to this, so that one compiled program makes every image, and reruns agree to the byte.
 BATCH = 32
+CHUNK = 8 * BATCH  # images: a second of work or two
+
+_PART = pl.Schema({IMAGE_ID: pl.String, "png_size": pl.Int64})
 
 
 def augment(config: Experiment) -> Outcome:
@@ -24,7 +30,8 @@ def augment(config: Experiment) -> Outcome:
 
     Writes `<ImageID>_aug_<index>.png` (index from 0 for each original) beside the training images, then their rows,
     with all labels of the original, into the training table. It starts from the rows that are not augmented, so that
-    it can be run again after a kill or a change of config: same config, same images, same bytes.
+    it can be run again after a kill or a change of config: same config, same images, same bytes. Finished chunks
+    are kept.
 
     Raises:
         DataError: `split` has not filled the training set, or an image is missing, damaged or of the wrong size.
@@ -40,7 +47,7 @@ def augment(config: Experiment) -> Outcome:
     if len(natural) < len(table):
         write_csv(csv, natural)  # no row may be without its image if this run is killed
     _remove_stale(folder, keep=set(names))
-    _write_images(names, folder, config)
+    _write_images(names, workspace)
     augmented = pl.concat([natural, copies]).sort(IMAGE_ID)
     if names:
         write_csv(csv, augmented)
@@ -93,18 +100,53 @@ def _remove_stale(folder: Path, keep: set[str]) -> None:
             path.unlink()
 
 
-def _write_images(names: list[str], folder: Path, config: Experiment) -> None:
-    transforms = config.augment.transforms
+def _write_images(names: list[str], workspace: Workspace) -> None:
+    """Make the images in chunks; those of finished ones are kept, unless they, or what they are made of, changed."""
+    config, folder = workspace.config, workspace.images("train")
+    there = file_sizes(folder)
+    run_in_chunks(
+        "augment", _with_originals(names, folder), functools.partial(_augment_chunk, folder=folder, config=config),
+        folder=workspace.parts / "augment", chunk=CHUNK, workers=1,  # XLA has threads of its own
+        settings=f"{config.augment.transforms.model_dump_json()} {config.seed} {config.preprocess.size} {folder}",
+        intact=lambda chunk, part: part.schema == _PART
+        and part[IMAGE_ID].to_list() == [name for name, _ in chunk]
+        and all(there.get(f"{name}.png") == size for name, size in part.iter_rows()),
+    )  # fmt: skip
+
+
+def _with_originals(names: list[str], folder: Path) -> list[tuple[str, str]]:
+    """Each copy with the SHA-256 of its original; of one that is not there, which is complained of later, nothing."""
+
+    def digest(original: str) -> str:
+        path = folder / f"{original}.png"
+        return fingerprint(path) if path.is_file() else ""
+
+    originals = sorted({original_id(name) for name in names})
+    with ThreadPoolExecutor() as pool:
+        digests = dict(zip(originals, pool.map(digest, originals), strict=True))
+    return [(name, digests[original_id(name)]) for name in names]
+
+
+def _augment_chunk(copies: Sequence[tuple[str, str]], folder: Path, config: Experiment) -> pl.DataFrame:
+    """Write the images of some copies and return their names and sizes."""
+    transforms, names, sizes = config.augment.transforms, [name for name, _ in copies], list[int]()
     apply = compiled(transforms, rounded=True)
-    with ThreadPoolExecutor() as pool, progress_bar("augment", len(names)) as advance:
+    with ThreadPoolExecutor() as pool:
         for start in range(0, len(names), BATCH):
             batch = names[start : start + BATCH]
             filled = (batch + batch[-1:] * BATCH)[:BATCH]
             originals = [folder / f"{original_id(name)}.png" for name in filled]
             images = np.stack(list(pool.map(lambda path: read_png(path, config.preprocess.size), originals)))
             augmented = ops.convert_to_numpy(apply(images, draw(transforms, config.seed, 0, item_keys(filled))))
-            list(pool.map(lambda name, image: write_bytes(folder / f"{name}.png", encode_png(image)), batch, augmented))
-            advance(len(batch))
+            sizes += pool.map(functools.partial(_write_image, folder), batch, augmented)
+    return pl.DataFrame([names, sizes], schema=_PART)
+
+
+def _write_image(folder: Path, name: str, image: NDArray[np.uint8]) -> int:
+    """Write an image; return its size, bytes."""
+    content = encode_png(image)
+    write_bytes(folder / f"{name}.png", content)
+    return len(content)
 
 
 def _without_positives(natural: pl.DataFrame, how: Augment) -> list[str]:

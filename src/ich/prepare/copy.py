@@ -10,8 +10,8 @@ from typing import Literal
 import polars as pl
 
 from ich.config import Copy, Experiment
-from ich.dicom.read import CannotRead
-from ich.errors import DataError
+from ich.dicom.read import read_bytes
+from ich.errors import DataError, UnreadableSlice
 from ich.labels import IMAGE_ID, read_table
 from ich.progress import progress_bar
 from ich.sources import find_files, is_folder, read_file
@@ -77,12 +77,12 @@ def bring(file: SourceFile, target: Path, how: Copy) -> Result:
         return "there already"
     if how.mode == "link":
         return _link(Path(file.path).resolve(), target)
-    if has_copy and _is_current(file, target, how.verify):
-        return "there already"
     try:
+        if has_copy and _is_current(file, target, how.verify):
+            return "there already"
         _make_copy(file, target, how.verify)
-    except (CannotRead, FileNotFoundError):  # it was there when the sources were listed
-        return "missing"
+    except UnreadableSlice:  # it was there when the sources were listed
+        return "there already" if has_copy else "missing"
     return "copied"
 
 
@@ -98,6 +98,7 @@ def _make_copy(file: SourceFile, target: Path, verify: Literal["size", "sha256"]
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         if file.in_folder:
+            read_bytes(Path(file.path), 0)  # whether it can be read: else copyfile might mean the copy
             shutil.copyfile(file.path, temporary)
         else:
             temporary.write_bytes(read_file(file))
@@ -124,7 +125,10 @@ def _same(file: SourceFile, copied: Path, verify: Literal["size", "sha256"]) -> 
 
 
 def _sha256(file: SourceFile) -> str:
-    return fingerprint(Path(file.path)) if file.in_folder else hashlib.sha256(read_file(file)).hexdigest()
+    if file.in_folder:
+        read_bytes(Path(file.path), 0)
+        return fingerprint(Path(file.path))
+    return hashlib.sha256(read_file(file)).hexdigest()
 
 
 def _refuse_places(workspace: Workspace) -> None:

@@ -1,5 +1,6 @@
 """The tables and folders of training, validation and test images, which training reads."""
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -48,7 +49,7 @@ def fill_split_folders(workspace: Workspace) -> list[Path]:
 def _fill(folder: Path, image_ids: list[str], png: Path) -> None:
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+        _remove(leftover)
     new.mkdir(parents=True)
     source = Path("..") / png.name  # relative, so that the workspace can be moved
     for image_id in image_ids:
@@ -56,11 +57,21 @@ def _fill(folder: Path, image_ids: list[str], png: Path) -> None:
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder with what is in it; of a link, the link only."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _link_or_copy(relative: Path, link: Path, png: Path) -> None:
     try:
         link.symlink_to(relative)
-    except OSError:  # file systems without symbolic links (exFAT, some network mounts)
+    except OSError as error:  # file systems without symbolic links (exFAT, some network mounts)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         shutil.copyfile(png / link.name, link)

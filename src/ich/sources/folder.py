@@ -26,7 +26,7 @@ def list_files(source: str) -> pl.DataFrame:
 
 def _files(source: str, odd: list[str]) -> Iterator[SourceFile]:
     """The files; names that are not UTF-8 are added to `odd`, as printable text."""
-    for entry in _walk(source, set()):
+    for entry in _walk(source):
         name = image_id(entry.name)
         if name is None:
             continue
@@ -48,21 +48,31 @@ def refuse_missing(source: str) -> None:
         raise DataError(f"DICOM folder {source} does not exist; set data.dicom to the folder of the .dcm files")
 
 
-def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
+def _walk(source: str) -> Iterator[os.DirEntry[str]]:
     """Everything in a folder that is no folder. Links are followed, once: one may lead back."""
-    status = Path(folder).stat()
-    if (status.st_dev, status.st_ino) in seen:
-        return
-    seen.add((status.st_dev, status.st_ino))
-    below = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.is_dir():
-                yield entry
-            elif not entry.name.startswith("."):
-                below.append(entry.path)
-    for each in sorted(below):
-        yield from _walk(each, seen)
+    seen: set[tuple[int, int]] = set()
+    folders = [source]  # a list, not recursion: folders may be nested deeper than Python's stack
+    while folders:
+        folder = folders.pop()
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        below = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not _is_folder(entry):
+                    yield entry
+                elif not entry.name.startswith("."):
+                    below.append(entry.path)
+        folders += sorted(below, reverse=True)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links that lead in a circle, or where we may not look
+        return False
 
 
 def _file(name: str, entry: os.DirEntry[str]) -> SourceFile:

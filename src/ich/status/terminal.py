@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ich.errors import visible
 from ich.labels import LABELS
 from ich.status.ledgers import EXAMPLES, sum_line
 from ich.terminal import counts_line
@@ -54,7 +55,7 @@ def _print_ledger(console: Console, name: str, counted: Mapping[str, Any] | str)
 
 
 def _print_line(console: Console, text: str, style: str | None = None) -> None:
-    console.print(f"  {text}", style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"  {visible(text)}", style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_life(console: Console, facts: Mapping[str, Any]) -> None:
@@ -64,7 +65,7 @@ def print_life(console: Console, facts: Mapping[str, Any]) -> None:
         console: where to.
         facts: from `life.life`.
     """
-    console.print(f"[bold]{escape(facts['image_id'])}[/bold]", highlight=False)
+    console.print(f"[bold]{escape(visible(facts['image_id']))}[/bold]", highlight=False)
     if facts["augmented"]:
         console.print(f"  the original of {facts['augmented']}", markup=False, highlight=False)
     table = Table(show_header=False, box=None, padding=(0, 1))
@@ -72,8 +73,14 @@ def print_life(console: Console, facts: Mapping[str, Any]) -> None:
     table.add_column(overflow="fold")
     for part, tell in _TELL.items():
         found = facts[part]
-        table.add_row(part, f"[dim]{escape(found['unknown'])}[/dim]" if "unknown" in found else escape(tell(found)))
+        table.add_row(
+            part, f"[dim]{escape(found['unknown'])}[/dim]" if "unknown" in found else escape(_lines(tell(found)))
+        )
     console.print(table, highlight=False)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(visible(line) for line in text.split("\n"))
 
 
 def _labels(found: Mapping[str, Any]) -> str:
