@@ -39,8 +39,8 @@ class UnreadableSlice(DataError):
 
 
 def one_line(error: BaseException | str) -> str:
-    """A library's message, or a text from a file, as a part of ours: on one line, and not too long."""
-    return " ".join(str(error).split())[:200]
+    """A library's message, or a text from a file, as a part of ours: on one line, printable, and not too long."""
+    return visible(" ".join(str(error).split()))[:200]
 
 
 def printable(path: Path) -> str:

@@ -172,7 +172,7 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        _name_file(error, path)
+        name_file(error, path)
         raise
 
 
@@ -185,7 +185,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        _name_file(error, path)
+        name_file(error, path)
         raise
 
 
@@ -208,8 +208,8 @@ def remove_half_written(workspace: Workspace) -> None:
             leftover.unlink()
 
 
-def _name_file(error: BaseException, path: Path) -> None:
-    """Of a full disk, the system does not say which file was being written."""
+def name_file(error: BaseException, path: Path) -> None:
+    """Say which file was being written: of a full disk, the system does not."""
     if isinstance(error, OSError) and error.filename is None:
         error.filename = str(path)
 
@@ -240,10 +240,19 @@ def sink_parquet(path: Path, rows: "pl.LazyFrame") -> None:
     with atomic(path) as temporary:
         try:
             rows.sink_parquet(temporary, row_group_size=_ROW_GROUP)
-        except pl.exceptions.ComputeError as error:  # polars' own word for a full disk
+        except pl.exceptions.ComputeError as error:  # of a full disk too, whose number polars tells sometimes
             if number := re.search(r"\(os error (\d+)\)", str(error)):
                 raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+            _refuse_full_disk(temporary)
             raise
+
+
+def _refuse_full_disk(path: Path) -> None:
+    """Raise the system's error if nothing more can be written to a file that is thrown away."""
+    with path.open("ab") as file:
+        file.write(bytes(2**20))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_parquet(path: Path, columns: "Mapping[str, type[pl.DataType]] | None" = None) -> "pl.DataFrame":

@@ -32,6 +32,8 @@ def test_linked_folders_are_searched_and_circles_end(folder, tmp_path):
     (folder / "deep" / "again").symlink_to(folder)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "link").symlink_to(folder)
+    (folder / "a").symlink_to("b")
+    (folder / "b").symlink_to("a")
     assert len(find_files([tmp_path / "elsewhere"])) == 6
 
 

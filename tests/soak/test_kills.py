@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -78,20 +79,21 @@ def finished(workspace: Path, step: str) -> dict[Path, tuple[int, int]]:
 def kill_and_compare(calm: Undisturbed, step: str, kills: int, where: Path) -> None:
     """Kill a step so many times at moments drawn over its duration; after some, let it end, and compare."""
     moments, workspace, killed = random.Random(f"{step} {kills}"), where / "w", 0
-    arguments = calm.arguments(step)
-    for _ in range(4 * kills):  # a run that ended before its moment came is none of the kills
+    arguments, seconds = calm.arguments(step), calm.seconds[step]
+    for _ in range(4 + 4 * kills):  # a run that ended before its moment came is none of the kills
         shutil.rmtree(where, ignore_errors=True)
         shutil.copytree(calm.before[step], workspace, symlinks=True)
         kept: dict[Path, tuple[int, int]] = {}
         for _ in range(min(IN_A_ROW, kills - killed)):
             command = start(arguments, where, CHUNK)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                command.process.wait(moments.uniform(0, 0.95 * calm.seconds[step]))
+                command.process.wait(moments.uniform(0, seconds))
             was_running = command.kill()
             killed += was_running
             assert kept.items() <= finished(workspace, step).items()
             kept = finished(workspace, step)
             if not was_running:
+                seconds *= 0.8  # it was measured in a slower moment
                 break
         code, said, _ = calm.run(arguments, where, CHUNK)
         assert code in (0, 3), said
@@ -114,3 +116,40 @@ def test_killed_steps_end_as_if_undisturbed(tmp_path):
 def test_a_step_killed_at_25_moments_ends_as_if_undisturbed(step, tmp_path):
     calm = Undisturbed(tmp_path, patients=24, target=400, run=run)
     kill_and_compare(calm, step, 25, tmp_path / "killed")
+
+
+@pytest.mark.soak
+def test_a_run_whose_first_process_alone_is_killed_ends_as_if_undisturbed(tmp_path):
+    """Workers may outlive it for a moment, while the next run begins."""
+    calm = Undisturbed(tmp_path, patients=24, target=60, run=run)
+    moments, where, arguments = random.Random(0), tmp_path / "killed", ["run", "-c", str(calm.config)]
+    (where / "w").mkdir(parents=True)
+    for _ in range(25):
+        command = start(arguments, where, CHUNK)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            command.process.wait(moments.uniform(0.2, 1) * max(calm.seconds.values()))
+        command.process.kill()
+        command.process.wait()
+    code, said, _ = run(arguments, where, CHUNK)
+    assert code in (0, 3), said
+    assert contents(where / "w") == calm.after["datacard"]
+    assert [path for path in (where / "w").rglob(".*") if path.name != ".lock"] == []
+
+
+def test_of_two_commands_at_once_the_second_names_the_first(tmp_path):
+    calm = tmp_path / "config.yaml"
+    calm.write_text("workspace: w\nsteps: [phantom]\nphantom: {patients: 2000, rows: 128}\n")
+    first = start(["phantom", "-c", str(calm)], tmp_path)
+    lock = tmp_path / "w" / "records" / ".lock"
+    try:
+        while not (lock.is_file() and lock.read_text().endswith("\n")):
+            time.sleep(0.01)
+        for arguments in (["phantom"], ["run", "--seed", "7"]):
+            code, said, _ = run([*arguments, "-c", str(calm)], tmp_path)
+            assert code == 1
+            assert said.startswith(f"ich: another command works in workspace w (process {first.process.pid} on ")
+            assert said.count("\n") == 1
+    finally:
+        assert first.kill()
+    code, said, _ = run(["phantom", "-c", str(calm), "--phantom.patients", "1"], tmp_path)
+    assert code == 0, said  # a lock does not outlive who held it

@@ -102,7 +102,7 @@ def check_images(workspace: Path) -> None:
         path = workspace / "raw_png" / f"{image_id}.png"
         content = path.read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (size, digest)
-        assert read_png(path, SIZE).any()
+        read_png(path, SIZE)  # or DataError
 
 
 def check_mutants(folder: Path, bases: list[bytes], malformed: list[bytes], count: int, bombs: int) -> None:

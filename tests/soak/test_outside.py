@@ -195,9 +195,10 @@ def test_folders_nested_deeper_than_the_stack_are_searched(config, small_dataset
         at = below
     os.link(tmp_path / "dicom" / f"{small_dataset[0]}.dcm", "ID_deep.dcm", dst_dir_fd=at)
     os.close(at)
-    code = run_command(["index", "-c", config])
-    subprocess.run(["rm", "-rf", tmp_path / "dicom" / "d"], check=True)  # Python's own would not get down there
-    assert code == 0
+    try:
+        assert run_command(["index", "-c", config]) == 0
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / "dicom" / "d"], check=True)  # Python's own would not get down there
     rows = pl.read_parquet(tmp_path / "workspace" / "index.parquet", columns=["ImageID", "status"]).rows()
     assert ("ID_deep", "ok") in rows
 

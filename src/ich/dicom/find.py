@@ -1,5 +1,6 @@
 """Find the DICOM files in what a user names: files, folders, linked folders."""
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,15 +25,26 @@ def find_files(inputs: Iterable[Path]) -> list[Path]:
 
 
 def _search(folder: Path) -> list[Path]:
-    files, seen = [], set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        here = Path(root)
-        if here.resolve() in seen:  # a link to a folder above it
-            folders.clear()
-            continue
-        seen.add(here.resolve())
-        files += [here / name for name in names if _looks_like_dicom(here / name)]
-    return sorted(files)
+    files, seen, folders = [], set(), [folder]
+    while folders:  # a list, not recursion: folders may be nested deeper than Python's stack
+        here = folders.pop()
+        with contextlib.suppress(OSError):  # a folder that may not be read
+            status = here.stat()
+            if (status.st_dev, status.st_ino) in seen:  # a link to a folder above it
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(here) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name, reverse=True)
+            folders += [here / entry.name for entry in entries if _is_folder(entry)]
+            files += [here / entry.name for entry in entries if not _is_folder(entry)]
+    return sorted(file for file in files if _looks_like_dicom(file))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links that lead in a circle, or where we may not look
+        return False
 
 
 def _looks_like_dicom(file: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydicom.multival import MultiValue
 
-from ich.errors import UnreadableSlice
+from ich.errors import UnreadableSlice, one_line
 from ich.hounsfield import Rescale
 
 # What is read of a header: DICOM keyword and value representation (PS3.6). Everything else is skipped.
@@ -134,7 +134,7 @@ def rescale_of(header: SliceHeader) -> Rescale:
         UnreadableSlice: this is not one CT slice in HU; the message is the reason.
     """
     if header.modality != "CT":
-        raise UnreadableSlice(f"modality is {header.modality or 'missing'}, not CT")
+        raise UnreadableSlice(f"modality is {one_line(header.modality or 'missing')}, not CT")
     for name, extent in (("Rows", header.rows), ("Columns", header.columns)):
         if extent is None or not 0 < extent <= _LARGEST_SIDE:
             raise UnreadableSlice(f"{name} is {extent}; it must be 1 to {_LARGEST_SIDE}")
@@ -147,7 +147,7 @@ def rescale_of(header: SliceHeader) -> Rescale:
     if header.signed is None:
         raise UnreadableSlice("PixelRepresentation is missing: stored values may or may not be signed")
     if header.photometric not in (None, "MONOCHROME1", "MONOCHROME2"):
-        raise UnreadableSlice(f"PhotometricInterpretation is {header.photometric}; a CT slice is MONOCHROME2")
+        raise UnreadableSlice(f"PhotometricInterpretation is {one_line(header.photometric)}; a CT slice is MONOCHROME2")
     if header.slope is None or header.slope <= 0 or header.intercept is None:
         raise UnreadableSlice("RescaleSlope or RescaleIntercept is missing, 0 or negative: no HU without them")
     if not _SLOPES[0] <= header.slope <= _SLOPES[1] or abs(header.intercept) > _LARGEST_INTERCEPT:

@@ -16,7 +16,7 @@ from ich.labels import IMAGE_ID, read_table
 from ich.progress import progress_bar
 from ich.sources import find_files, is_folder, read_file
 from ich.sources.file import SourceFile
-from ich.workspace import Outcome, Workspace, fingerprint, write_csv
+from ich.workspace import Outcome, Workspace, fingerprint, name_file, write_csv
 
 Result = Literal["copied", "there already", "missing"]
 RESULTS: tuple[Result, ...] = ("copied", "there already", "missing")
@@ -108,6 +108,9 @@ def _make_copy(file: SourceFile, target: Path, verify: Literal["size", "sha256"]
                 f"the copy of {file.path} differs from it in {verify}; is the disk failing or the file still written?"
             )
         temporary.replace(target)
+    except OSError as error:
+        name_file(error, target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
