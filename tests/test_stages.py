@@ -1,8 +1,10 @@
 """What `ich run` repeats and what it leaves, and whose workspace it is."""
 
+import contextlib
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +14,7 @@ from conftest import PREPARATION
 from ich.claim import claimed
 from ich.cli import run_command
 from ich.config.read import load
-from ich.workspace import fingerprint
+from ich.workspace import atomic, fingerprint
 
 
 def test_run_does_what_is_not_up_to_date(config_file, small_dataset, capfd):
@@ -156,6 +158,24 @@ def test_two_commands_do_not_work_in_one_workspace(config_file, small_dataset, c
             assert f"another command works in workspace {load(config).workspace} (process {os.getpid()} on " in error
             assert error.count("\n") == 1
     assert run_command(["run", "-c", str(config)]) == 0
+
+
+def test_what_killed_commands_were_writing_is_removed(config_file, small_dataset, tmp_path):
+    kept, leftovers = [], []
+    for folder in ("", "records", "models", "phantom", "runs/default"):
+        where = tmp_path / "workspace" / folder
+        where.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(KeyboardInterrupt), atomic(where / "table.csv"):
+            leftovers.append(where / next(name for name in os.listdir(where) if name.startswith(".table")))  # noqa: PTH208
+            shutil.copy(leftovers[-1], tmp_path / "held")
+            raise KeyboardInterrupt
+        shutil.copy(tmp_path / "held", leftovers[-1])
+        kept += [where / "table.csv", where / ".editor.csv.swp"]
+        for path in kept[-2:]:
+            path.write_text("ours")
+    assert run_command(["index", "-c", str(config_file())]) == 0
+    assert not any(path.exists() for path in leftovers)
+    assert all(path.read_text() == "ours" for path in kept)
 
 
 def test_a_workspace_that_is_no_folder_and_a_record_that_is_none(config_file, small_dataset, tmp_path, capfd):

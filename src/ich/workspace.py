@@ -145,7 +145,8 @@ class Workspace:
             self.phantom, self.copies, self.png, *(self.images(split) for split in SPLITS), self.models,
             self.run.parent, self.run, self.parts, self.records,
         )  # fmt: skip
-        return (*top, *(inner for folder in (self.phantom, self.parts, self.run) for inner in folder.glob("*")))
+        holders = (self.phantom, self.parts, self.run, self.run / "tensorboard")
+        return (*top, *(inner for folder in holders for inner in folder.glob("*")))
 
 
 @dataclass

@@ -26,6 +26,24 @@ def test_invalid_uids_do_not_warn(dicom_slice):
         assert read_header(path).instance == "ID_0a"
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "keyword"),
+    [
+        (b"\x28\0\x08\0IS\2\x001 ", b"\x28\0\x08\0IS\x90\1" + b"9" * 400, "frames"),  # more than a float holds
+        (b"\x28\0\x10\0US\2\0\x20\0", b"\x28\0\x10\0UL\4\0\xff\xff\xff\xff", "rows"),  # more than a column holds
+        (b"\x28\0\x10\0US\2\0\x20\0", b"\x28\0\x10\0DS\6\x001e300 ", "rows"),
+        (b"\x10\0\x20\0LO\x0c\0ID_00000001 ", b"\x10\0\x20\0UT\0\0\0\0\x10\0" + b"A" * 2**20, "patient"),
+    ],
+    ids=["400 digits", "32 bits", "1e300", "an id of a megabyte"],
+)
+def test_values_that_nothing_can_hold_are_as_good_as_none(dicom_slice, before, after, keyword):
+    path = dicom_slice("ID_0a", AIR_AND_BRAIN.astype(np.int16), NumberOfFrames=1)
+    content = path.read_bytes()
+    assert content.count(before) == 1
+    path.write_bytes(content.replace(before, after))
+    assert getattr(read_header(path), keyword) is None
+
+
 def test_two_valued_and_textual_numbers(dicom_slice):
     path = dicom_slice(
         "ID_0a", AIR_AND_BRAIN.astype(np.uint16), RescaleSlope="1.000000", RescaleIntercept="-1024.000000",

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -172,3 +173,11 @@ def test_another_config_replaces_the_data_set(tmp_path: Path, monkeypatch: pytes
     truth = pl.read_parquet(tmp_path / "phantom" / "truth.parquet")
     assert truth["quirks"].to_list() == [[]]
     assert truth["repair"].item() == "none"
+
+
+def test_a_folder_that_is_gone_is_filled_again(tmp_path):
+    phantom(experiment(tmp_path))
+    before = contents(tmp_path / "phantom")
+    shutil.rmtree(tmp_path / "phantom")
+    phantom(experiment(tmp_path))
+    assert contents(tmp_path / "phantom") == before

@@ -52,7 +52,7 @@ def config(config_file, small_dataset) -> str:
 
 PLACES = (
     "raw_png", "raw_dicom", "data_train", "data_val", "phantom", "phantom/masks", "models", "runs", "runs/default",
-    "runs/default/tensorboard", "parts", "parts/preprocess", "records",
+    "runs/default/tensorboard", "runs/default/tensorboard/gate", "parts", "parts/preprocess", "records",
 )  # fmt: skip
 
 
