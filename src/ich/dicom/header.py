@@ -36,7 +36,7 @@ KEYWORDS: dict[str, str] = {
 
 _SLOPES = (0.01, 10)  # HU a stored value: 1 nearly always, 0.5 to 4 in some files
 _LARGEST_INTERCEPT = 1e5  # HU: no CT needs more than a few thousand
-_LARGEST_WHOLE = 2**31 - 1  # what the ledger's columns hold; no tag that is read has more than four digits
+_LARGEST_WHOLE = 2**31 - 1  # what the ledger's columns hold, and far above what any of these tags has
 _LONGEST_TEXT = 1024  # characters; ids have 64 at most (PS3.5 6.2)
 _LARGEST_SIDE = 4096  # pixels; head CT has 512, rarely 768 or 1024: more is a lying header
 

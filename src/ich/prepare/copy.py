@@ -81,7 +81,7 @@ def bring(file: SourceFile, target: Path, how: Copy) -> Result:
         if has_copy and _is_current(file, target, how.verify):
             return "there already"
         _make_copy(file, target, how.verify)
-    except UnreadableSlice:  # it was there when the sources were listed
+    except (UnreadableSlice, FileNotFoundError):  # it was there when the sources were listed
         return "there already" if has_copy else "missing"
     return "copied"
 
