@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.model_selection import StratifiedGroupKFold
 
-from benchmarks.prepare import machine
+from benchmarks.measure import machine
 from ich.config import Split
 from ich.labels import IMAGE_ID, LABELS, SUBTYPES, Label
 from ich.prepare.assign import assign_patients
