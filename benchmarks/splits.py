@@ -119,7 +119,7 @@ def _subtypes(runs: list[NDArray[np.intp]], rng: np.random.Generator) -> dict[La
 
 
 def deviation(table: pl.DataFrame, split: pl.Series) -> float:
-    return worst_deviation(summarise(table.with_columns(split=split)))
+    return worst_deviation(summarise(table.with_columns(split=split)))[0]
 
 
 def ours(table: pl.DataFrame, how: Split, seed: int) -> pl.Series:
