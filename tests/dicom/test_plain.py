@@ -120,6 +120,7 @@ def test_other_encodings_are_handed_over(content, tmp_path, syntax):
     assert not same((tmp_path / "ID_1.dcm").read_bytes())
 
 
+@pytest.mark.filterwarnings("ignore")  # pydicom's, as where it is used
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_files_are_read_as_pydicom_reads_them_or_handed_over(content, data):

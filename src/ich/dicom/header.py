@@ -34,6 +34,7 @@ KEYWORDS: dict[str, str] = {
     "RescaleSlope": "DS",
 }
 
+_SIGNED: dict[int | None, bool] = {0: False, 1: True}  # by PixelRepresentation
 _SLOPES = (0.01, 10)  # HU a stored value: 1 nearly always, 0.5 to 4 in some files
 _LARGEST_INTERCEPT = 1e5  # HU: no CT needs more than a few thousand
 _LARGEST_SIDE = 4096  # pixels; head CT has 512, rarely 768 or 1024: more is a lying header
@@ -100,7 +101,6 @@ def make_header(value: Callable[[str], Any], transfer_syntax: str | None) -> Sli
         value: from a keyword of KEYWORDS to its value (text, a number or several), or None.
         transfer_syntax: TransferSyntaxUID.
     """
-    representation = _whole(value("PixelRepresentation"))
     return SliceHeader(
         modality=_text(value("Modality")),
         patient=_text(value("PatientID")),
@@ -116,7 +116,7 @@ def make_header(value: Callable[[str], Any], transfer_syntax: str | None) -> Sli
         frames=_whole(value("NumberOfFrames")),
         bits_allocated=_whole(value("BitsAllocated")),
         bits_stored=_whole(value("BitsStored")),
-        signed=None if representation is None else representation == 1,
+        signed=_SIGNED.get(_whole(value("PixelRepresentation"))),
         photometric=_text(value("PhotometricInterpretation")),
         slope=_number(value("RescaleSlope")),
         intercept=_number(value("RescaleIntercept")),
@@ -143,7 +143,7 @@ def rescale_of(header: SliceHeader) -> Rescale:
     if header.bits_allocated not in (8, 16, 32) or not 0 < (header.bits_stored or 0) <= header.bits_allocated:
         raise UnreadableSlice(f"BitsAllocated {header.bits_allocated}, BitsStored {header.bits_stored} cannot be right")
     if header.signed is None:
-        raise UnreadableSlice("PixelRepresentation is missing: stored values may or may not be signed")
+        raise UnreadableSlice("PixelRepresentation is not 0 or 1: stored values may or may not be signed")
     if header.photometric not in (None, "MONOCHROME1", "MONOCHROME2"):
         raise UnreadableSlice(f"PhotometricInterpretation is {header.photometric}; a CT slice is MONOCHROME2")
     if header.slope is None or header.slope <= 0 or header.intercept is None:
