@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.datadict import tag_for_keyword
 
-from ich.dicom.header import KEYWORDS, SliceHeader, make_header
+from ich.dicom.header import ELEMENTS, SliceHeader, make_header
 
-_WANTED = {tag_for_keyword(keyword): (keyword, vr.encode()) for keyword, vr in KEYWORDS.items()}
+_WANTED = {tag: (keyword, vr.encode()) for keyword, (tag, vr) in ELEMENTS.items()}
 _PIXEL_DATA, _TRANSFER_SYNTAX, _META_LENGTH = 0x7FE00010, 0x00020010, 0x00020000
 _IMPLICIT, _EXPLICIT, _DEFLATED, _BIG_ENDIAN = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 
