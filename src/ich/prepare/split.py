@@ -135,8 +135,7 @@ def _assign(
         units = table.select("unit", split=choice, fold=pl.lit(None, pl.Int64))
     else:
         units = assign_patients(table, how, seed, identical.units("patient") if identical else None)
-    fractions = [1 - 2 / how.folds, 1 / how.folds, 1 / how.folds] if how.folds else list(how.fractions)
-    return units, {"seed": seed, "fractions": fractions, "folds": how.folds, "fold": how.fold, "published": None}
+    return units, {"seed": seed, "fractions": list(how.shares), "folds": how.folds, "fold": how.fold, "published": None}
 
 
 def _content(
