@@ -26,6 +26,10 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.prepare
+	$(BIN)/python -m benchmarks.preprocess
+	$(BIN)/python -m benchmarks.labels
+	$(BIN)/python -m benchmarks.splits
+	$(BIN)/python -m benchmarks.scale
 
 soak: $(VENV)/.installed
 	$(BIN)/pytest -n 2 -m soak

@@ -25,6 +25,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measure import machine, peak_gb, verdict
 from ich.labels import IMAGE_ID, LABELS, SUBTYPES, counts, read_long_labels, read_table
 from ich.prepare.sample import draw
 from ich.workspace import fingerprint
@@ -56,8 +57,6 @@ class Measured:
 
 
 def main() -> None:
-    from benchmarks.prepare import machine  # here, because it imports much, and each run imports this file
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=3)
     repeat = parser.parse_args().repeat
@@ -160,12 +159,6 @@ def measured(step: str, job: Callable[[], Any]) -> tuple[Any, Measured]:
     return result, Measured(step, time.perf_counter() - wall, time.process_time() - cpu, peak_gb())
 
 
-def peak_gb() -> float:
-    """This process's largest resident memory; `getrusage` would count that of the process it was started from, too."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 / 1e9 for line in status if line.startswith("VmHWM"))
-
-
 def keep(folder: Path, way: str, table: pl.DataFrame, drawn: pl.Series) -> None:
     table.write_parquet(folder / f"{way}_table.parquet")
     drawn.to_frame().write_parquet(folder / f"{way}_drawn.parquet")
@@ -192,7 +185,7 @@ def summary(runs: list[Measured]) -> list[tuple[str, ...]]:
         if step in BARS:
             seconds, gigabytes = BARS[step]
             reached = wall <= seconds and peak <= gigabytes
-            bar = f"{seconds:g} s, {gigabytes:g} GB: {'reached' if reached else 'MISSED'}"
+            bar = f"{seconds:g} s, {gigabytes:g} GB: {verdict(reached)}"
         lines.append((step, f"{wall:.2f}", f"{cpu:.2f}", f"{peak:.2f}", bar))
     return lines
 

@@ -7,9 +7,7 @@ this process; the first run of each is not counted where it compiles. Disk write
 """
 
 import argparse
-import platform
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import pydicom
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measure import machine, timed
 from ich.config import Experiment
 from ich.config.read import validate
 from ich.dicom.read import read_slice
@@ -108,19 +107,6 @@ def parts(config: Experiment) -> list[tuple[str, int, float]]:
         "  encode PNG": lambda: [encode_png(image) for image in images],
     }
     return [(name, len(paths), float(np.median([timed(job)[0] for _ in range(5)]))) for name, job in jobs.items()]
-
-
-def timed(job: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    result = job()
-    return time.perf_counter() - start, result
-
-
-def machine() -> str:
-    """Processor and Python."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{model}, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.model_selection import StratifiedGroupKFold
 
-from benchmarks.prepare import machine
+from benchmarks.measure import machine
 from ich.config import Split
 from ich.labels import IMAGE_ID, LABELS, SUBTYPES, Label
 from ich.prepare.assign import assign_patients
@@ -119,7 +119,7 @@ def _subtypes(runs: list[NDArray[np.intp]], rng: np.random.Generator) -> dict[La
 
 
 def deviation(table: pl.DataFrame, split: pl.Series) -> float:
-    return worst_deviation(summarise(table.with_columns(split=split)))
+    return worst_deviation(summarise(table.with_columns(split=split)))[0]
 
 
 def ours(table: pl.DataFrame, how: Split, seed: int) -> pl.Series:

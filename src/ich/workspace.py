@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 _WRITING = ".writing-"  # in the name of every file that is not whole yet
-_ROW_GROUP = 50_000  # rows; fixed, for the same bytes on every machine
+_ROW_GROUP = 10_000  # rows, held in memory together; fixed, for the same bytes on every machine
 RECORDED_PACKAGES = ("ich", "keras", "jax", "numpy", "pydicom", "opencv-python-headless", "polars", "scikit-learn")
 
 

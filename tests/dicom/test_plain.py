@@ -2,23 +2,36 @@
 
 import dataclasses
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ImplicitVRLittleEndian
 
 from ich.dicom import full, plain
-from ich.dicom.header import rescale_of
+from ich.dicom.header import ELEMENTS, rescale_of
 from ich.dicom.read import HEADER_BYTES
 from ich.errors import UnreadableSlice
 from transfer_syntaxes import LOSSLESS, encode
 
 PIXELS = np.random.default_rng(0).integers(0, 4096, (32, 40))
+
+
+def test_tags_and_representations_are_those_of_the_dictionary():
+    for keyword, (tag, vr) in ELEMENTS.items():
+        assert (tag_for_keyword(keyword), dictionary_VR(tag)) == (tag, vr)
+
+
+def test_preparing_plain_files_does_not_import_pydicom():
+    code = "import sys, ich.prepare.preprocess, ich.prepare.index; sys.exit('pydicom' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def same(content):
@@ -120,6 +133,7 @@ def test_other_encodings_are_handed_over(content, tmp_path, syntax):
     assert not same((tmp_path / "ID_1.dcm").read_bytes())
 
 
+@pytest.mark.filterwarnings("ignore")  # pydicom's, as where it is used
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_files_are_read_as_pydicom_reads_them_or_handed_over(content, data):

@@ -156,6 +156,11 @@ class Split(Section):
         None, description="A splits.json made elsewhere, which is applied as it is, to compare on the same split."
     )
 
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """What training, validation and test are due of everything: the fractions, or folds."""
+        return (1 - 2 / self.folds, 1 / self.folds, 1 / self.folds) if self.folds else self.fractions
+
     @model_validator(mode="after")
     def _sum_to_one(self) -> Self:
         if abs(sum(self.fractions) - 1) > 1e-6 or min(self.fractions) <= 0:

@@ -1,4 +1,4 @@
-"""Read the plainest DICOM files, as the RSNA's are, in a tenth of pydicom's time; hand over all others.
+"""Read the plainest DICOM files, as the RSNA's are, in an eighth of pydicom's time; hand over all others.
 
 Plain means: little endian, explicit or implicit, tags in order, no sequence of unknown length before the pixels, text
 in ASCII, values of the representation that the dictionary gives, and, for the pixels, 16 bits, uncompressed, exactly as
@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.datadict import tag_for_keyword
 
-from ich.dicom.header import KEYWORDS, SliceHeader, make_header
+from ich.dicom.header import ELEMENTS, SliceHeader, make_header
 
-_WANTED = {tag_for_keyword(keyword): (keyword, vr.encode()) for keyword, vr in KEYWORDS.items()}
-_PIXEL_DATA, _TRANSFER_SYNTAX = 0x7FE00010, 0x00020010
+_WANTED = {tag: (keyword, vr.encode()) for keyword, (tag, vr) in ELEMENTS.items()}
+_PIXEL_DATA, _TRANSFER_SYNTAX, _META_LENGTH = 0x7FE00010, 0x00020010, 0x00020000
 _IMPLICIT, _EXPLICIT, _DEFLATED, _BIG_ENDIAN = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 
 # Value representations with a length of 2 bytes, and those with 2 reserved bytes and a length of 4 (PS3.5 7.1.2).
@@ -90,13 +89,19 @@ def _scan(content: bytes) -> _Start:
 
 def _scan_meta(content: bytes) -> tuple[int, str]:
     """File meta information (PS3.10 7.1): where it ends, and the transfer syntax."""
-    offset, transfer_syntax = 132, ""
+    tag, vr, start, offset = _element(content, 132, explicit=True)
+    if tag != _META_LENGTH or vr != b"UL" or offset != start + 4:
+        raise _NotPlain
+    end = offset + int.from_bytes(content[start:offset], "little")
+    transfer_syntax = ""
     while content[offset : offset + 2] == b"\2\0":
-        tag, _, start, stop = _element(content, offset, explicit=True)
-        if tag == _TRANSFER_SYNTAX:
-            transfer_syntax = str(_value(content[start:stop], b"UI"))
-        offset = stop
-    if not transfer_syntax:
+        last = tag
+        tag, vr, start, offset = _element(content, offset, explicit=True)
+        if tag <= last or offset > end:
+            raise _NotPlain
+        if tag == _TRANSFER_SYNTAX and vr == b"UI":
+            transfer_syntax = str(_value(content[start:offset], vr))
+    if not transfer_syntax or offset != end:
         raise _NotPlain
     return offset, transfer_syntax
 

@@ -50,6 +50,7 @@ def copy(config: Experiment) -> Outcome:
             results.append(result)
             advance(1)
     missing = [image_id for image_id, result in zip(image_ids, results, strict=True) if result == "missing"]
+    _refuse_lost(workspace, set(image_ids) - set(missing))
     listing = workspace.root / "missing_files.csv"
     write_csv(listing, pl.DataFrame({IMAGE_ID: missing}, schema={IMAGE_ID: pl.String}))
     return Outcome(
@@ -149,6 +150,23 @@ def _refuse_places(workspace: Workspace) -> None:
             )
         if mode == "link" and not is_folder(source):
             raise DataError(f"copy.mode is link, but {source} is no folder; set copy.mode to copy or none")
+
+
+def _refuse_lost(workspace: Workspace, expected: set[str]) -> None:
+    """Sampled = copied + there already + missing, looked up on the disk and not in what was reported.
+
+    Raises:
+        DataError: a file that was brought is not there.
+    """
+    if workspace.config.copy_.mode == "none":
+        return
+    with os.scandir(workspace.copies) as entries:
+        lost = expected - {entry.name.removesuffix(".dcm") for entry in entries}
+    if lost:
+        raise DataError(
+            f"copy does not add up: {len(lost)} of {len(expected)} files are not in {workspace.copies}, such as "
+            f"{min(lost)}.dcm; does something else remove them? Run it again"
+        )
 
 
 def _sweep(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The ledger: one row for every slice that a step was asked for, whatever became of it."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,8 +114,10 @@ def series_order(planes: pl.DataFrame) -> pl.DataFrame:
     """
     index = np.full(len(planes), -1, np.int32)
     position, spacing = np.full(len(planes), np.nan), np.full(len(planes), np.nan)
-    located = planes.with_row_index("row").filter(pl.col("series").is_not_null())
-    for group in located.partition_by("series", maintain_order=True):
+    located = planes.with_row_index("row").filter(pl.col("series").is_not_null()).sort("series", maintain_order=True)
+    starts = np.flatnonzero(located["series"].rle_id().diff().fill_null(1).to_numpy())
+    for start, stop in itertools.pairwise([*starts.tolist(), len(located)]):
+        group = located[start:stop]  # a view: the parts of `partition_by` would be copies
         rows = group["row"].to_numpy()
         order = order_series([SlicePlane(*place) for place in group.select("position", "orientation").iter_rows()])
         along, places = np.array(order.positions_mm), rows[list(order.order)]

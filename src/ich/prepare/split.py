@@ -45,7 +45,7 @@ def split(config: Experiment) -> Outcome:
             "unit": config.split.unit, "slices": len(labels), "assigned": len(labels) - left_out,
             "without readable file": left_out,
             **({"fold": f"{content['fold']} of {content['folds']}"} if content["fold"] is not None else {}),
-            "worst deviation of a prevalence": f"{worst_deviation(content['splits']):.2%}",
+            "worst deviation of a prevalence": "{:.2%} ({})".format(*worst_deviation(content["splits"])),
             "assignment": content["assignment_sha256"][:12], **found, "splits": content["splits"],
         },
         outputs=[workspace.splits, *listings],
@@ -69,20 +69,24 @@ def summarise(assigned: pl.DataFrame) -> dict[str, Any]:
     return summary
 
 
-def worst_deviation(splits: dict[str, Any]) -> float:
+def worst_deviation(splits: dict[str, Any]) -> tuple[float, str]:
     """Largest |prevalence in a split / prevalence in all - 1| over splits and labels; labels without positives aside.
 
     Args:
         splits: of `summarise`.
+
+    Returns:
+        the deviation, and where it is: `epidural in val`.
     """
     slices = sum(part["slices"] for part in splits.values())
     positives = {label: sum(part["counts"][label] for part in splits.values()) for label in LABELS}
-    return max(
-        (
-            abs(part["prevalence"][label] * slices / positives[label] - 1)
-            for part in splits.values() for label in LABELS if positives[label]
-        ), default=0.0,
-    )  # fmt: skip
+    deviations = [
+        (abs(part["prevalence"][label] * slices / positives[label] - 1), f"{label} in {name}")
+        for name, part in splits.items()
+        for label in LABELS
+        if positives[label]
+    ]
+    return max(deviations, default=(0.0, "no positives"))
 
 
 def _labels(config: Experiment, workspace: Workspace) -> pl.DataFrame:
@@ -131,8 +135,7 @@ def _assign(
         units = table.select("unit", split=choice, fold=pl.lit(None, pl.Int64))
     else:
         units = assign_patients(table, how, seed, identical.units("patient") if identical else None)
-    fractions = [1 - 2 / how.folds, 1 / how.folds, 1 / how.folds] if how.folds else list(how.fractions)
-    return units, {"seed": seed, "fractions": fractions, "folds": how.folds, "fold": how.fold, "published": None}
+    return units, {"seed": seed, "fractions": list(how.shares), "folds": how.folds, "fold": how.fold, "published": None}
 
 
 def _content(

@@ -79,6 +79,7 @@ def find_files(image_ids: Sequence[str] | pl.Series, sources: Sequence[str]) -> 
 
 def _list_files(sources: Sequence[str]) -> Files:
     table = pl.concat([_list_one(source) for source in sources]).sort(IMAGE_ID, "path")
+    table = table.filter(pl.col("path") != pl.col("path").shift(1, fill_value=""))  # sources that overlap
     twice = table.filter(pl.col(IMAGE_ID).is_duplicated())
     if not twice.is_empty():
         first, second = twice["path"][:2]

@@ -1,0 +1,213 @@
+"""Preparation of many files: processes, memory, headers alone, copies.
+
+    python -m benchmarks.scale [--files N] [--indexed N]
+
+The files are hard links to 1,000 phantom slices of the competition's size, under names of their own: to the steps
+they are many files, to the disk's cache they are few. So these figures are of the computation; a disk or network that
+is slower than 500 MB/s a core would be what limits. Commands run as `ich` runs them, each in processes of its own.
+
+- `ich preprocess` of --files (default 20,000) files with one process and with two, in turn, three times;
+- peak memory of the largest process at 1,000 and at 100,000 files, two processes;
+- `ich index` of --indexed (default 50,000) files, and what 752,803 would take;
+- `ich copy` of 5,000 files beside `cp` of the same, in turn, three times, into new folders.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measure import machine, verdict
+from ich.config.read import validate
+from ich.labels import LABELS
+from ich.phantom.dataset import folder as phantom_folder
+from ich.phantom.dataset import phantom
+from ich.workspace import Workspace
+
+LINKED, ALL_SLICES, COPIED = 1_000, 752_803, 5_000
+SPEED_UP, MEGABYTES, CORE_MINUTES = 1.8, 400, 8
+
+
+class Took(NamedTuple):
+    """Of a command and its processes: seconds by the clock, seconds of CPU, and the peak memory of the largest, MB."""
+
+    wall: float
+    cpu: float
+    peak: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=20_000)
+    parser.add_argument("--indexed", type=int, default=50_000)
+    options = parser.parse_args()
+    table = Table("what", "figure", "bar", title_justify="left")
+    table.title = f"hard links to {LINKED:,} phantom slices, {os.cpu_count()} cores of {machine()}"
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(Path(name))
+        bench.processes(options.files, table)
+        bench.headers(options.indexed, table)
+        bench.copies(table)
+        bench.memory(table)
+    Console().print(table)
+
+
+class Bench:
+    """Phantoms in a folder, and commands over links to them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        config = validate({
+            "workspace": str(root / "phantom"), "steps": ["phantom"],
+            "phantom": {"patients": LINKED // 25 + 1, "quirks": False, "masks": False},
+        }, "benchmark")  # fmt: skip
+        phantom(config)
+        self.slices = sorted(phantom_folder(Workspace(config)).iterdir())[:LINKED]
+
+    def processes(self, files: int, table: Table) -> None:
+        self.link(files)
+        one, two = [], []
+        for _ in range(3):
+            one.append(self.run("preprocess", files, workers=1))
+            two.append(self.run("preprocess", files, workers=2))
+        ratios = sorted(a.wall / b.wall for a, b in zip(one, two, strict=True))
+        best = [min(took.wall for took in each) for each in (one, two)]
+        cpu = 1000 * min(took.cpu for took in one) / files
+        table.add_row(f"ich preprocess, {files:,} files, one process", f"{best[0]:.1f} s, {cpu:.2f} ms CPU a file", "")
+        table.add_row(
+            "the same, two processes", f"{best[1]:.1f} s; {ratios[1]:.2f} times one (three pairs: {_list(ratios)})",
+            f"{SPEED_UP}: {verdict(ratios[1] >= SPEED_UP)}",
+        )  # fmt: skip
+
+    def memory(self, table: Table) -> None:
+        took = []
+        for files in (1_000, 100_000):
+            self.link(files)
+            took.append(self.run("preprocess", files, workers=2))
+        few, many = took
+        table.add_row(
+            "peak memory of a process, 1,000 and 100,000 files", f"{few.peak:.0f} and {many.peak:.0f} MB",
+            f"{MEGABYTES} MB: {verdict(max(few.peak, many.peak) <= MEGABYTES)}",
+        )  # fmt: skip
+
+    def headers(self, files: int, table: Table) -> None:
+        self.link(files)
+        took = self.run("index", files, workers=0)
+        minutes = took.cpu / files * ALL_SLICES / 60
+        table.add_row(
+            f"ich index, {files:,} files", f"{took.wall:.1f} s, {1000 * took.cpu / files:.2f} ms CPU a file", ""
+        )
+        table.add_row(
+            f"from that, {ALL_SLICES:,} files", f"{minutes:.1f} core-minutes",
+            f"{CORE_MINUTES}: {verdict(minutes <= CORE_MINUTES)}",
+        )  # fmt: skip
+
+    def copies(self, table: Table) -> None:
+        """What is read is in memory, what is written are files of their own."""
+        self.link(COPIED)
+        source = self.root / f"dicom{COPIED}"
+        ours, theirs = [], []
+        for number in range(3):
+            ours.append(self.run("copy", COPIED, workers=0))
+            target = self.root / f"cp{number}"
+            target.mkdir()
+            theirs.append(measured(["cp", "-r", "--preserve=timestamps", str(source), str(target)]))
+            shutil.rmtree(target)
+        ratios = sorted(a.wall / b.wall for a, b in zip(ours, theirs, strict=True))
+        size = COPIED * self.slices[0].stat().st_size / 1e9
+        for name, each in (("ich copy", ours), ("cp -r", theirs)):
+            best = min(each)
+            table.add_row(
+                f"{name}, {COPIED:,} files, {size:.1f} GB", f"{best.wall:.1f} s, {size / best.wall:.2f} GB/s, CPU "
+                f"{best.cpu:.1f} s", "" if each is theirs else f"{ratios[1]:.2f} times cp (pairs: {_list(ratios)})",
+            )  # fmt: skip
+
+    def link(self, files: int) -> None:
+        """A folder with so many links, and their label CSV."""
+        folder = self.root / f"dicom{files}"
+        if folder.is_dir():
+            return
+        folder.mkdir()
+        with (self.root / f"labels{files}.csv").open("w") as labels:
+            labels.write("ID,Label\n")
+            for number in range(files):
+                name = f"ID_{number:09x}"
+                os.link(self.slices[number % len(self.slices)], folder / f"{name}.dcm")
+                labels.writelines(f"{name}_{label},0\n" for label in LABELS)
+
+    def run(self, step: str, files: int, workers: int) -> Took:
+        """A step of the whole folder in a new workspace; only the step is measured."""
+        workspace = self.root / "workspace"
+        shutil.rmtree(workspace, ignore_errors=True)
+        config = self.root / "config.yaml"
+        config.write_text(
+            f"workspace: {workspace}\nsteps: [index, sample, copy, preprocess]\n"
+            f"data: {{labels: {self.root}/labels{files}.csv, dicom: {self.root}/dicom{files}}}\n"
+            "sample: {scope: all, per_label: 0, negatives: 0}\n"
+            f"copy: {{mode: {'copy' if step == 'copy' else 'none'}}}\npreprocess: {{workers: {workers}}}\n"
+        )
+        command = [sys.executable, "-m", "ich"]
+        if step != "index":
+            subprocess.run([*command, "sample", "-c", config], check=True, capture_output=True)
+        return measured([*command, step, "-c", str(config)])
+
+
+def measured(command: list[str]) -> Took:
+    """Run a command and watch its processes."""
+    start, watched = time.perf_counter(), Watched()
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    thread = threading.Thread(target=watched.watch, args=(process,))
+    thread.start()
+    _, message = process.communicate()
+    wall = time.perf_counter() - start
+    thread.join()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed: {message.decode()}")
+    return Took(wall, sum(watched.cpu.values()), max(watched.peak.values(), default=0.0))
+
+
+class Watched:
+    """CPU seconds and peak memory, MB, of a process and those that it started, looked at twenty times a second."""
+
+    def __init__(self) -> None:
+        self.cpu: dict[int, float] = {}
+        self.peak: dict[int, float] = {}
+
+    def watch(self, process: psutil.Popen) -> None:
+        while process.poll() is None:
+            for each in (process, *_children(process)):
+                self._look(each)
+            time.sleep(0.05)
+
+    def _look(self, process: psutil.Process) -> None:
+        try:
+            times = process.cpu_times()
+            self.cpu[process.pid] = times.user + times.system
+            self.peak[process.pid] = max(self.peak.get(process.pid, 0.0), process.memory_info().rss / 1e6)
+        except psutil.Error:  # it has just ended
+            pass
+
+
+def _children(process: psutil.Popen) -> list[psutil.Process]:
+    try:
+        return list(process.children(recursive=True))
+    except psutil.Error:
+        return []
+
+
+def _list(ratios: list[float]) -> str:
+    return ", ".join(f"{ratio:.2f}" for ratio in ratios)
+
+
+if __name__ == "__main__":
+    main()
