@@ -190,7 +190,15 @@ def test_ctrl_c_ends_a_cluster_of_its_own_in_one_line(command, monkeypatch):
     assert psutil.wait_procs(started, timeout=10)[1] == []
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "somewhere"])
+def test_a_cluster_that_does_not_answer_is_refused_at_once(tmp_path, monkeypatch, address):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(IchError, match=rf"no Ray cluster at {address} \(.*\); start one with `ray start --head`"):
+        run(tmp_path, squares)
+
+
 def test_without_ray_one_line_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "local")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(IchError, match=r"executor is ray, which is not installed; pip install -e '.\[ray\]'"):
         run(tmp_path, squares)

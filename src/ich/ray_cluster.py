@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import signal
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -30,6 +31,7 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of what it will do one day
 }
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # Ray's only switch for it; elsewhere it is meant for firewalls
+_PATIENCE = 5  # seconds for a cluster to answer
 _OBJECT_STORE = 80 * 2**20  # bytes, the least that Ray takes; results are numbers
 
 
@@ -133,16 +135,29 @@ def _cluster(workers: int) -> Iterator[Any]:
 
 
 def _address() -> str | None:
-    """Of the cluster that is there; None: there is none."""
+    """Of the cluster that is there; None: there is none.
+
+    Raises:
+        IchError: nothing answers at that address, where Ray would try for minutes.
+    """
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    begun_here = Path(folder, "ray", "ray_current_cluster").is_file()  # `ray start` writes it, `ray stop` removes it
-    address = os.environ.get("RAY_ADDRESS") or ("auto" if begun_here else "local")
-    return None if address == "local" else address
+    begun_here = Path(folder, "ray", "ray_current_cluster")  # `ray start` writes it, `ray stop` removes it
+    address = os.environ.get("RAY_ADDRESS") or (begun_here.read_text().strip() if begun_here.is_file() else "local")
+    if address == "local":
+        return None
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except (OSError, ValueError) as error:
+        raise _no_cluster(address, error) from error
+    return address
 
 
 def _import_ray(own: bool) -> Any:
     """The ray module, which reads its settings as it is imported, and hands them on to the processes that it starts."""
     os.environ.update(_ENVIRONMENT | (_LOOPBACK if own else {}))
+    if Path("~/.ray/auth_token").expanduser().exists():  # then `ray start` asks for it, but Ray's programs need telling
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError as error:
@@ -155,10 +170,14 @@ def _connect(ray: Any, address: str, **own: Any) -> None:
     try:
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise IchError(
-            f"no Ray cluster at {address} ({one_line(error)}); start one with `ray start --head`, or unset RAY_ADDRESS "
-            "and call `ray stop` for one of this command's own"
-        ) from error
+        raise _no_cluster(address, error) from error
     finally:
         with contextlib.suppress(ValueError):  # not in the main thread, where Ray leaves signals alone too
             signal.signal(signal.SIGTERM, on_stop)
+
+
+def _no_cluster(address: str, error: Exception) -> IchError:
+    return IchError(
+        f"no Ray cluster at {address} ({one_line(error)}); start one with `ray start --head`, or, for one of this "
+        "command's own, unset RAY_ADDRESS and call `ray stop`"
+    )

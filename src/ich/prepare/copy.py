@@ -10,8 +10,7 @@ from typing import Literal
 import polars as pl
 
 from ich.config import Copy, Experiment
-from ich.dicom.read import CannotRead
-from ich.errors import DataError
+from ich.errors import DataError, UnreadableSlice
 from ich.labels import IMAGE_ID, read_table
 from ich.progress import progress_bar
 from ich.sources import find_files, is_folder, read_file
@@ -81,7 +80,7 @@ def bring(file: SourceFile, target: Path, how: Copy) -> Result:
         return "there already"
     try:
         _make_copy(file, target, how.verify)
-    except (CannotRead, FileNotFoundError):  # it was there when the sources were listed
+    except (UnreadableSlice, FileNotFoundError):  # it was listed, but is gone, out of reach, or damaged in its zip file
         return "missing"
     return "copied"
 
