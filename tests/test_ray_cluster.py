@@ -1,6 +1,8 @@
 """A real cluster of two workers, started as the command starts it."""
 
 import contextlib
+import functools
+import importlib
 import os
 import signal
 import subprocess
@@ -124,6 +126,19 @@ def test_an_error_of_the_work_arrives_as_itself(tmp_path, cluster):
         run(tmp_path, refuse)
     assert type(raised.value) is DataError
     assert str(raised.value) == "ID_7 is odd; leave it out"
+
+
+class NotThere:
+    """What a worker cannot have, since its machine lacks a module."""
+
+    def __reduce__(self):
+        return importlib.import_module, ("nowhere_at_all",)
+
+
+@needs_ray
+def test_what_a_machine_lacks_is_said_in_one_line(tmp_path, cluster):
+    with pytest.raises(IchError, match=r"the Ray cluster failed \(.*No module named 'nowhere_at_all'.*\); run again"):
+        run(tmp_path, functools.partial(squares, NotThere()))
 
 
 @needs_ray

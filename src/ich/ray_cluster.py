@@ -54,10 +54,11 @@ def run_on_cluster(
     with _cluster(workers) as ray, contextlib.redirect_stdout(io.StringIO()):
         try:
             _work(ray, do, jobs, workers, advance)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
         except ray.exceptions.RayError as error:
-            raise IchError(f"the Ray cluster failed ({one_line(error)}); run again to continue") from error
+            raised = getattr(error, "cause", error)  # by the work, unless Ray could not even begin with it
+            if not isinstance(raised, ray.exceptions.RayError):
+                raise raised from error
+            raise IchError(f"the Ray cluster failed ({one_line(raised)}); run again to continue") from error
 
 
 def _work(
