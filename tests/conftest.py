@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pydicom
 import pytest
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from ich.config import Experiment
 from ich.config.read import validate
 from ich.labels import LABELS
+from ich.stages import run_step
 
 # RSNA's UIDs are invalid on purpose; pydicom would warn of each as it is set.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -150,6 +152,26 @@ def planted_dataset(small_dataset: list[str], tmp_path: Path) -> list[str]:
         ImagePositionPatient=[0, 0, 10.0],
     )  # fmt: skip
     return small_dataset
+
+
+@pytest.fixture
+def prepared_from(experiment: Callable[..., Experiment], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """What preparation makes of slices that are elsewhere: images, and ledgers without the paths of the slices."""
+
+    def prepare(dicom: Any, labels: str | None = None, mode: str = "none") -> dict[str, Any]:
+        workspace = tmp_path / f"from {len(list(tmp_path.glob('from *')))}"
+        config = experiment(
+            workspace=str(workspace), copy={"mode": mode}, sample={"scope": "all"},
+            data={"labels": labels or str(tmp_path / "labels.csv"), "dicom": dicom},
+            steps=["index", "sample", "copy", "preprocess"],
+        )  # fmt: skip
+        for name in config.steps:
+            run_step(name, config)
+        ledgers = {name: pl.read_parquet(workspace / f"{name}.parquet").drop("path") for name in ("index", "slices")}
+        images = {path.name: path.read_bytes() for path in (workspace / "raw_png").iterdir()}
+        return {name: table.rows() for name, table in ledgers.items()} | {"images": images}
+
+    return prepare
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ from ich.errors import (
 )
 from ich.evaluation.terminal import print_results
 from ich.interrupts import check, stop_on_signals
-from ich.stages import STEPS, is_up_to_date, run_step
+from ich.stages import STEPS, fetch_inputs, is_up_to_date, run_step
 from ich.terminal import print_config_keys, print_info, print_outcome, print_predictions
 from ich.workspace import Workspace, read_json
 
@@ -96,6 +96,7 @@ def _run_steps(experiment: Experiment) -> tuple[dict[str, Any], bool]:
     """Counts of each step, and whether one of them left something out."""
     results: dict[str, Any] = {}
     incomplete = False
+    fetch_inputs(experiment.steps, experiment)
     for name in experiment.steps:
         record = is_up_to_date(name, experiment)
         if record is not None:

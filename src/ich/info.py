@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from ich.config import Experiment
+from ich.label_file import labels_at_hand
 from ich.labels import counts, read_long_labels
 from ich.sources import refuse_missing
 from ich.workspace import Workspace, provenance
@@ -54,7 +55,8 @@ def disk_need(config: Experiment) -> int:
         slices = config.phantom.patients * sum(config.phantom.slices) // 2
         used, copies = slices, slices
     else:
-        labels, _ = read_long_labels(workspace.label_csv)
+        with labels_at_hand(workspace) as path:
+            labels, _ = read_long_labels(path)
         used = images_needed(counts(labels), len(labels), config)
         copies = len(labels) if phantoms else 0
     copies += used if config.copy_.mode == "copy" else 0

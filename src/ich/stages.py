@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,6 +148,7 @@ def run_step(name: StepName, config: Experiment) -> Outcome:
     workspace = Workspace(config)
     workspace.records.mkdir(parents=True, exist_ok=True)
     _refuse_other_settings(name, config)
+    fetch_inputs((name,), config)
     _record(name, workspace).unlink(missing_ok=True)
     outcome = STEPS[name].run(config)
     write_json(_record(name, workspace), {
@@ -159,6 +160,18 @@ def run_step(name: StepName, config: Experiment) -> Outcome:
         "config": config.model_dump(mode="json", by_alias=True),
     })  # fmt: skip
     return outcome
+
+
+def fetch_inputs(names: Iterable[StepName], config: Experiment) -> None:
+    """Bring what some steps read, and what has no path of its own, into the workspace.
+
+    Raises:
+        DataError: it cannot be had.
+    """
+    if any(STEPS[name].reads_input for name in names) and Workspace(config).fetches_labels:
+        from ich.label_file import fetch_labels
+
+        fetch_labels(Workspace(config))
 
 
 class Standing(NamedTuple):

@@ -41,8 +41,19 @@ class Workspace:
 
     @property
     def label_csv(self) -> Path:
-        """Label CSV in long format: the user's, or the phantom's."""
-        return self.config.data.labels or self.phantom / "stage_2_train.csv"
+        """Label CSV in long format: the user's, what `label_file.py` fetched of it, or the phantom's."""
+        labels = self.config.data.labels
+        if labels is None:
+            return self.phantom / "stage_2_train.csv"
+        return self.root / "labels" / Path(labels).name if self.fetches_labels else Path(labels)
+
+    @property
+    def fetches_labels(self) -> bool:
+        """Whether the label CSV is no file of its own, but has a URL or is in a zip file."""
+        labels = self.config.data.labels or ""
+        return "://" in labels or any(
+            folder.suffix.lower() == ".zip" and folder.is_file() for folder in Path(labels).parents
+        )
 
     @property
     def originals(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ SliceCount = Annotated[int, Field(ge=1, le=1000)]
 
 # What else the workspace holds (ARCHITECTURE.md); names of the config must be others.
 _OUR_NAMES = {
-    "phantom", "parts", "records", "models", "runs", "index.parquet", "slices.parquet", "splits.json",
+    "phantom", "labels", "parts", "records", "models", "runs", "index.parquet", "slices.parquet", "splits.json",
     "missing_files.csv", "labels_without_files.csv", "files_without_labels.csv", "identical_pixels.csv",
     "data_card.html", "data_card.json",
 }  # fmt: skip
@@ -44,7 +44,11 @@ class Names(Section):
 class Data(Section):
     """Where the input is. Both are left out when the `phantom` step makes it."""
 
-    labels: UserPath | None = Field(None, description="Label CSV in the competition's long format (columns ID,Label).")
+    labels: Location | None = Field(
+        None,
+        description="Label CSV in the competition's long format (columns ID,Label): a file, a member of a zip file "
+        "(x.zip/a.csv), or a URL. What is no file is fetched into the workspace.",
+    )
     dicom: Location | tuple[Location, ...] | None = Field(
         None,
         description="Where the DICOM files are, one a slice, named <ImageID>.dcm: a folder, a zip file (or a folder in "

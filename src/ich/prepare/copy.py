@@ -82,7 +82,7 @@ def bring(file: SourceFile, target: Path, how: Copy) -> Result:
         if has_copy and _is_current(file, target, how.verify):
             return "there already"
         _make_copy(file, target, how.verify)
-    except (UnreadableSlice, FileNotFoundError):  # it was there when the sources were listed
+    except (UnreadableSlice, FileNotFoundError):  # it was listed, but is gone, out of reach, or damaged in its zip file
         return "there already" if has_copy else "missing"
     return "copied"
 
