@@ -1,9 +1,13 @@
+import contextlib
+
+import numpy as np
 import polars as pl
 import pytest
 
 from ich import chunks
-from ich.chunks import run_in_chunks
+from ich.chunks import holds, run_in_chunks
 from ich.errors import IchError
+from ich.sources.file import SourceFile
 
 ITEMS = list(range(10))
 
@@ -66,3 +70,28 @@ def test_parts_of_other_settings_are_gone_before_their_results_are_written_over(
 
 def test_nothing_to_do(tmp_path):
     assert run(tmp_path, items=[]) == []
+
+
+def test_a_file_that_was_there_but_could_not_be_read_is_tried_again():
+    files = [SourceFile("ID_1", "a", 5, 0), SourceFile("ID_2", "b", -1, 0)]
+    schema = {"ImageID": pl.String, "status": pl.String}
+    for first, done in (("ok", True), ("quarantined", True), ("missing", False)):
+        part = pl.DataFrame({"ImageID": ["ID_1", "ID_2"], "status": [first, "missing"]}, schema)
+        assert holds(files, part, schema) == done
+    assert not holds(files[:1], part, schema)
+
+
+def test_damaged_parts_are_no_parts(tmp_path):
+    """Some damage makes polars panic, which is no Exception."""
+    run(tmp_path)
+    part = min(tmp_path.glob("*.parquet"))
+    whole = part.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, len(whole), 3):
+            damaged[at] ^= 1 << rng.integers(8)
+        part.write_bytes(damaged)
+        with contextlib.suppress(AssertionError):
+            run(tmp_path, intact=lambda chunk, rows: rows["square"].to_list() == [item**2 for item in chunk])
+        assert run(tmp_path) == [item**2 for item in ITEMS]

@@ -80,3 +80,16 @@ def test_fractional_hu_are_rounded():
 def test_unwrapping_undoes_the_wrap(hu):
     wrapped = np.array([[hu % 4096]], np.uint16)
     assert unwrap_twelve_bits(wrapped)[0, 0] == hu
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16])
+@pytest.mark.parametrize("intercept", [-30_001, -30_000, -1024, -1000, 0, 1, 30_000, 30_001])
+def test_every_stored_value_is_shifted_as_arithmetic_says(dtype, intercept):
+    """All 65,536 values, on both sides of where 16 bits suffice."""
+    stored = np.arange(2**16).astype(np.uint16).view(dtype).reshape(256, 256)
+    found = to_hounsfield(stored, Rescale(1, intercept, 16, dtype == np.int16))
+    exact = stored.astype(np.int64) + intercept
+    np.testing.assert_array_equal(found.hu, np.clip(exact, -1024, 32767))
+    assert found.hu.dtype == np.int16
+    assert found.padding == np.mean(exact < -1024)
+    assert (found.lowest, found.highest) == (found.hu.min(), found.hu.max())

@@ -7,10 +7,11 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
-from conftest import PREPARATION
+from conftest import PREPARATION, make_slice
 from ich.claim import claimed
 from ich.cli import run_command
 from ich.config.read import load
@@ -39,6 +40,10 @@ def test_what_a_repeated_step_changed_is_done_again(config_file, small_dataset, 
     run_command(["run", "-c", config])
     table = tmp_path / "relative" / "workspace" / "data_train.csv"
     augmented = fingerprint(table)
+    run_command(["preprocess", "-c", config])
+    assert fingerprint(table) == augmented  # nothing changed: augmented images stay
+    changed = tmp_path / "dicom" / f"{small_dataset[0]}.dcm"
+    make_slice(changed, np.arange(64 * 64, dtype=np.int16).reshape(64, 64) % 2000, PatientID="ID_00000000")
     run_command(["preprocess", "-c", config])  # fills the folders anew, without augmented images
     assert fingerprint(table) != augmented
     capfd.readouterr()
@@ -80,12 +85,12 @@ def test_folders_that_lost_images_are_filled_again(config_file, small_dataset, t
 
     for damage, stale in (
         (lambda: cut_off("raw_dicom/*"), ["copy"]),
-        (lambda: cut_off("raw_png/*"), ["preprocess", "augment"]),
+        (lambda: cut_off("raw_png/*"), ["preprocess"]),
         (lambda: cut_off("data_train/*_aug_*"), ["augment"]),
         (lambda: empty("raw_dicom"), ["copy"]),
-        (lambda: empty("raw_png"), ["preprocess", "augment"]),
+        (lambda: empty("raw_png"), ["preprocess"]),
         (lambda: empty("data_train"), ["preprocess", "augment"]),
-        (lambda: empty("data_val"), ["preprocess", "augment"]),
+        (lambda: empty("data_val"), ["preprocess"]),
         (lambda: next((workspace / "data_train").glob("ID_?????????.png")).unlink(), ["preprocess", "augment"]),
         (lambda: (workspace / "raw_png" / "Thumbs.db").touch(), []),
     ):

@@ -92,7 +92,7 @@ def holds(chunk: Sequence[SourceFile], part: pl.DataFrame, schema: Mapping[str, 
 def _is_done(chunk: Sequence[Item], part: Path, intact: Callable[[Sequence[Item], pl.DataFrame], bool]) -> bool:
     try:
         return part.is_file() and intact(chunk, pl.read_parquet(part, glob=False))
-    except pl.exceptions.PolarsError:  # a damaged part is no part
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):  # a damaged part is no part
         return False
 
 

@@ -4,6 +4,7 @@
     +-- ConfigError             2   the command line or the config file is wrong
     +-- DataError               1   labels, folders, workspace contents
     |   +-- UnreadableSlice     -   one DICOM file cannot be used; stages catch it and quarantine the file
+    |   |   +-- CannotRead      -   its bytes are not to be had now; such a file is `missing`, and tried again
 
 Messages are one line: the thing, the rule, the value, the fix. They never hold patient data (names, birth dates).
 """
@@ -36,6 +37,10 @@ class DataError(IchError):
 
 class UnreadableSlice(DataError):
     """One DICOM file cannot give a CT slice; the message is the reason that the ledger records."""
+
+
+class CannotRead(UnreadableSlice):
+    """The bytes of a file are not to be had now; another time they may be."""
 
 
 def one_line(error: BaseException | str) -> str:

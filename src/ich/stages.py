@@ -213,8 +213,9 @@ def _why_stale(name: StepName, config: Experiment, record: dict[str, Any]) -> st
         return f"settings changed: {_difference(record, (*_before(name, config), name), config)}"
     if record["incomplete"] is not False:
         return "left something out last time"
-    if record["inputs"] != _inputs(name, workspace):
-        return "the label file changed"
+    was, now = record["inputs"], _inputs(name, workspace)
+    if was != now:
+        return f"{next(path for path in now | was if was.get(path) != now.get(path))} changed"
     was, now = record["built_on"], _built_on(name, config)
     if was != now:
         changed = next(step for step in now | was if was.get(step) != now.get(step))

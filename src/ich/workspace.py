@@ -324,8 +324,12 @@ def fingerprint(path: Path) -> str:
 
 def file_sizes(folder: Path) -> dict[str, int]:
     """Name and size, in bytes, of everything in a folder. A link has its own size, not that of what it points to."""
+    sizes = {}
     with os.scandir(folder) as entries:
-        return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # renamed by a command that works here
+                sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+    return sizes
 
 
 def provenance() -> dict[str, Any]:

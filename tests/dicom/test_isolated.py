@@ -1,5 +1,6 @@
 """Files that crash, hang or eat memory end the child process that reads them, and nothing else."""
 
+import os
 import signal
 import struct
 import threading
@@ -13,7 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from ich.dicom import isolated
 from ich.dicom.read import parse_header, parse_slice, read_slice
-from ich.errors import UnreadableSlice
+from ich.errors import CannotRead, IchError, UnreadableSlice
 from transfer_syntaxes import encode
 
 PIXELS = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) % 3000
@@ -22,9 +23,9 @@ PIXELS = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) % 3000
 @pytest.fixture(autouse=True)
 def own_child():
     """Each test has a child with its own limits."""
-    isolated._end()
+    isolated._kill()
     yield
-    isolated._end()
+    isolated._kill()
 
 
 @pytest.fixture
@@ -82,6 +83,67 @@ def test_a_decoder_that_crashes_takes_one_file_with_it(compressed, monkeypatch):
 def test_a_child_that_was_ended_before_is_replaced(compressed):
     read_slice(compressed)
     isolated._child.process.kill()
+    np.testing.assert_array_equal(read_slice(compressed).hu, PIXELS.astype(int) - 1024)
+
+
+def test_waiting_for_the_next_file_takes_no_time_of_it(compressed, monkeypatch):
+    monkeypatch.setenv("ICH_SECONDS_A_FILE", "1")
+    read_slice(compressed)
+    child = isolated._child.process.pid
+    time.sleep(1.5)
+    read_slice(compressed)
+    assert isolated._child.process.pid == child
+
+
+def test_an_interrupted_question_leaves_no_answer_behind(compressed, dicom_slice, monkeypatch):
+    other = dicom_slice("ID_2", PIXELS + np.uint16(1))
+    encode(other, RLELossless)
+
+    def interrupted(pipe):
+        raise KeyboardInterrupt
+
+    read_slice(compressed)
+    with monkeypatch.context() as during:
+        during.setattr(isolated, "_receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            read_slice(compressed)
+    np.testing.assert_array_equal(read_slice(other).hu, PIXELS.astype(int) - 1023)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_ended_from_without_says_nothing_of_the_file(compressed, monkeypatch, how):
+    ask = isolated._Child.ask
+
+    def end(child, task, content):
+        child.process.send_signal(how)
+        return ask(child, task, content)
+
+    monkeypatch.setattr(isolated._Child, "ask", end)
+    with pytest.raises(CannotRead, match=f"its reader was ended .{how.name}"):
+        parse_slice(slow_file(compressed))
+
+
+def test_what_lies_in_the_current_folder_is_not_imported(compressed, tmp_path, monkeypatch):
+    (tmp_path / "queue.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(read_slice(compressed).hu, PIXELS.astype(int) - 1024)
+
+
+def test_a_child_that_does_not_start_is_no_fault_of_the_file(compressed, tmp_path, monkeypatch):
+    (tmp_path / "gdcm").mkdir()
+    (tmp_path / "pydicom.py").write_text("print('hello')\nraise ImportError('no pydicom here')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    with pytest.raises(IchError, match="does not start .*no pydicom here") as error:
+        read_slice(compressed)
+    assert not isinstance(error.value, UnreadableSlice)
+
+
+def test_what_a_decoder_prints_is_no_answer(compressed, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os\nimport numpy\nfrom ich.dicom import full\nread = full.read\n"
+        "full.read = lambda content: (os.write(1, b'x' * 99), os.write(2, b'y' * 99), read(content))[2]\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     np.testing.assert_array_equal(read_slice(compressed).hu, PIXELS.astype(int) - 1024)
 
 

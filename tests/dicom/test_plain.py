@@ -107,11 +107,24 @@ def test_plain_files_are_read_as_pydicom_reads_them(content, dicom_slice, tmp_pa
         {"PixelData": b"\0" * 100},
         {"PixelRepresentation": None},
         {"PixelData": None},
+        {"NumberOfFrames": [1, 1]},
+        {"PhotometricInterpretation": " MONOCHROME1"},
+        {"FloatPixelData": b"\0\0\0\0"},
     ],
     ids=str,
 )
 def test_anything_else_is_handed_over(content, tags):
     assert plain.read(content(**tags)) is None
+
+
+def test_tags_out_of_order_are_handed_over(content):
+    whole = content()
+    start = whole.index(b"\x10\0\x20\0LO")
+    patient = whole[start : start + 8 + 12]
+    twice = whole[:start] + patient + whole[start:]
+    assert plain.read(whole) is not None
+    assert plain.read(twice) is None
+    assert plain.read_header(twice) is None
 
 
 def test_sequences_of_known_length_are_skipped_and_others_handed_over(content, tmp_path):

@@ -1,15 +1,20 @@
 import os
 
+import numpy as np
 import polars as pl
 import pydicom
 import pytest
+from pydicom.uid import JPEG2000Lossless
 
-from conftest import make_labels
+from conftest import make_labels, make_slice
 from ich.errors import DataError
+from ich.prepare.identical import find_identical
 from ich.prepare.index import index
+from ich.prepare.patients import patients
 from ich.prepare.split import split
 from ich.prepare.splits_file import read_assignment
-from ich.workspace import Workspace
+from ich.workspace import Workspace, read_json
+from transfer_syntaxes import encode
 
 
 def test_headers_positions_and_order(experiment, small_dataset):
@@ -53,6 +58,54 @@ def test_slices_without_patient_id_are_kept_by_study(experiment, small_dataset, 
     assignment = read_assignment(Workspace(config))
     assert sorted(assignment["ImageID"]) == small_dataset
     assert assignment.filter(pl.col("ImageID").is_in(small_dataset[:4]))["split"].n_unique() == 1
+
+
+def test_a_slice_without_patient_id_goes_with_its_study(experiment, small_dataset, tmp_path):
+    """Every second slice of a patient lost its PatientID: by itself it would be a patient of its own."""
+    for name in small_dataset:
+        path = tmp_path / "dicom" / f"{name}.dcm"
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID = f"study of {name[:7]}"
+        if small_dataset.index(name) % 2:
+            dataset.PatientID = ""
+        if small_dataset.index(name) % 4 == 3:
+            dataset.StudyInstanceUID = ""  # the series tells
+        dataset.save_as(path)
+    config = experiment(split={"fractions": [0.5, 0.25, 0.25]})
+    index(config)
+    split(config)
+    found = patients(Workspace(config))
+    assert found["patient"].n_unique() == 12
+    assert found["patient"].to_list() == [f"ID_{int(name[3:7], 16):08x}" for name in small_dataset]
+    assert len(read_json(Workspace(config).splits)["assignment"]) == 12
+
+
+def test_hashes_are_of_the_hu_whatever_the_file(experiment, small_dataset, tmp_path):
+    """The same HU in another transfer syntax, with another intercept, and as signed values; and others beside them."""
+    source = tmp_path / "dicom"
+    hu = np.arange(-1024, -1024 + 64 * 32).reshape(64, 32) % 3000 - 1000
+    plain, compressed, shifted, signed, turned, broken = (source / f"{name}.dcm" for name in small_dataset[::8])
+    make_slice(plain, (hu + 1024).astype(np.uint16), PatientID="A")
+    make_slice(compressed, (hu + 1024).astype(np.uint16), PatientID="B")
+    encode(compressed, JPEG2000Lossless)
+    make_slice(shifted, (hu + 1000).astype(np.uint16), RescaleIntercept=-1000, PatientID="C")
+    make_slice(signed, hu.astype(np.int16), RescaleIntercept=0, PatientID="D")
+    make_slice(turned, (hu + 1024).astype(np.uint16).reshape(32, 64), PatientID="E")  # the same bytes, another picture
+    make_slice(broken, (hu + 1024).astype(np.uint16), PatientID="F")
+    broken.write_bytes(broken.read_bytes()[:-99])
+    config = experiment(index={"hash": True})
+    outcome = index(config)
+    rows = {row["ImageID"]: row for row in pl.read_parquet(Workspace(config).index).iter_rows(named=True)}
+    same = {rows[path.stem]["hu_hash"] for path in (plain, compressed, shifted, signed)}
+    assert len(same) == 1
+    assert rows[turned.stem]["hu_hash"] not in same
+    assert (rows[broken.stem]["status"], rows[broken.stem]["hu_hash"]) == ("ok", None)  # its header can be read
+    assert outcome.counts["ok"] == 48
+    groups = find_identical(Workspace(config).index).groups
+    assert sorted(groups["patient"]) == ["A", "B", "C", "D"]
+    plainly = experiment()
+    index(plainly)  # the setting is part of what the parts are named by
+    assert pl.read_parquet(Workspace(plainly).index)["hu_hash"].null_count() == 48
 
 
 def test_missing_and_empty_folder(experiment, tmp_path):

@@ -77,7 +77,7 @@ def test_errors_say_what_does_not_fit(experiment, publish, tmp_path):
     path, content = publish()
     config = experiment(split={"published": str(path)})
     for change, message in (
-        (fewer(content), r"lacks 2 of the 12 patients here, first ID_00000000; it must hold all"),
+        (fewer(content), r"lacks 2 of the 12 patients here; it must hold all"),
         (content | {"unit": "slice"}, "is by slice, but split.unit is patient: set it to slice, or take a split by"),
         (content | {"assignment_sha256": "0" * 64}, "says assignment_sha256 000000000000, but .* it was changed"),
         (content | {"assignment": {"P": "tset"}}, r"must hold unit \(patient or slice\) and assignment"),

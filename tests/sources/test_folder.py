@@ -47,7 +47,9 @@ def test_two_files_of_one_name_are_refused(tree):
     (tree / "x.y" / "ID_2.dcm").write_bytes(b"another")
     with pytest.raises(DataError, match=r"two files have the name of one slice, .*b/ID_2.dcm and .*x.y/ID_2.dcm \(1 "):
         list_files([str(tree)])
-    assert len(list_files([str(tree / "b"), str(tree / "b"), str(tree / "b" / "c")])) == 3  # places that overlap
+    (tree / "same").symlink_to(tree / "b")
+    overlapping = ["b/c", "b", "same", "b/../b", "b/a b ü"]
+    assert len(list_files([str(tree / place) for place in overlapping])) == 3
 
 
 def test_links_are_followed_once(tree):

@@ -9,6 +9,7 @@ from ich.config import Experiment
 from ich.datacard import headers, images, labels, page
 from ich.errors import DataError, one_line
 from ich.labels import IMAGE_ID, read_long_labels, read_table
+from ich.prepare.identical import LISTING
 from ich.status.ledgers import EXAMPLES, absence, ledger_paths, read_account, that_do_not_add_up
 from ich.workspace import SPLITS, Outcome, SplitName, Workspace, fingerprint, provenance, read_json, write_json
 
@@ -107,7 +108,7 @@ def _split(
 
 def _identical(workspace: Workspace) -> dict[str, Any]:
     """Slices whose pixels are another slice's too, and how many of these groups have labels that contradict."""
-    path = workspace.root / "identical_pixels.csv"
+    path = workspace.root / LISTING
     if not path.is_file():
         return {"absent": f"{path.name} is not there: identical pixels were not looked for"}
     try:

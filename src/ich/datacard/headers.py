@@ -9,6 +9,7 @@ from pydicom.uid import UID
 from ich.datacard.distributions import distribution, value_counts
 from ich.dicom.series import SAME_PLACE_MM, TOLD_DEGREES, UNEVEN_SHARE
 from ich.prepare.ledger import INDEX_SCHEMA
+from ich.prepare.patients import READABLE
 from ich.workspace import read_parquet
 
 _COLUMNS = (
@@ -25,7 +26,7 @@ def describe(ledger: Path) -> dict[str, Any]:
         DataError: the ledger is damaged.
     """
     table = read_parquet(ledger, {name: INDEX_SCHEMA[name] for name in _COLUMNS} | _ORDER)
-    readable = table.filter(pl.col("status").is_in(["ok", "repaired"]))
+    readable = table.filter(READABLE)
     return {
         "source": ledger.name,
         "slices": len(readable),

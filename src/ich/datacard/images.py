@@ -13,6 +13,7 @@ from ich.datacard.distributions import distribution
 from ich.labels import IMAGE_ID, LABELS
 from ich.png import read_png
 from ich.prepare.ledger import SLICES_SCHEMA
+from ich.prepare.patients import READABLE
 from ich.progress import progress_bar
 from ich.workspace import Workspace, read_parquet
 
@@ -25,7 +26,7 @@ _COLOURS, _LABELS, _REPAIRS = range(3)  # what a draw is for: each has random nu
 def read_ledger(workspace: Workspace) -> pl.DataFrame:
     """Slices that have an image: ImageID, repairs, HU and padding."""
     table = read_parquet(workspace.slices, {name: SLICES_SCHEMA[name] for name in _COLUMNS})
-    return table.filter(pl.col("status").is_in(["ok", "repaired"]))
+    return table.filter(READABLE)
 
 
 def describe(ledger: pl.DataFrame) -> dict[str, Any]:

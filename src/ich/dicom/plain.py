@@ -75,7 +75,9 @@ def _scan(content: bytes) -> _Start:
         tag, vr, start, stop = _element(content, offset, explicit)
         if tag <= last:
             raise _NotPlain
-        if tag == _PIXEL_DATA:
+        if tag >> 16 == _PIXEL_DATA >> 16:
+            if tag != _PIXEL_DATA:  # pixels of another kind
+                raise _NotPlain
             return _Start(values, transfer_syntax, offset)
         if stop > len(content):
             raise _NotPlain
@@ -127,19 +129,27 @@ def _value(raw: bytes, vr: bytes) -> Value:
         return int.from_bytes(raw, "little")
     if len(raw) > _LONGEST_VALUE:
         raise _NotPlain
-    if vr in (b"DS", b"IS"):
-        return _decimals(raw, whole=vr == b"IS")
+    if vr == b"IS":
+        return _whole(raw)
+    if vr == b"DS":
+        return _decimals(raw)
     text = raw.rstrip(b"\0 ")
-    if not _PLAIN_TEXT.issuperset(text):
+    if not _PLAIN_TEXT.issuperset(text) or (vr == b"CS" and text[:1] == b" "):
         raise _NotPlain
     return text.decode("ascii")
 
 
-def _decimals(raw: bytes, *, whole: bool) -> list[float]:
+def _decimals(raw: bytes) -> list[float]:
     try:
-        text = raw.decode("ascii")
-        return [int(part) if whole else float(part) for part in text.split("\\")]
+        return [float(part) for part in raw.decode("ascii").split("\\")]
     except ValueError as error:
+        raise _NotPlain from error
+
+
+def _whole(raw: bytes) -> int:
+    try:
+        return int(raw)
+    except ValueError as error:  # several numbers, too
         raise _NotPlain from error
 
 

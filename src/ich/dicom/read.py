@@ -10,16 +10,12 @@ from numpy.typing import NDArray
 
 from ich.dicom import isolated, plain
 from ich.dicom.header import SliceHeader, rescale_of
-from ich.errors import UnreadableSlice, one_line
+from ich.errors import CannotRead, UnreadableSlice, one_line
 from ich.hounsfield import LOWEST_HU, Hounsfield, to_hounsfield
 
 HEADER_BYTES = 8192  # at the beginning of a file: enough for most headers, RSNA's have 1,000
 LARGEST_FILE = 2**27  # bytes: twice what the largest slice that we take can have uncompressed
 _AIR_HU, _DENSE_HU = -900, 1000  # at most air; at least dense bone or metal
-
-
-class CannotRead(UnreadableSlice):
-    """The bytes are not to be had now; another time they may be."""
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,8 @@ def balance(amounts: NDArray[np.float64], fractions: NDArray[np.float64], seed: 
     held = np.zeros((len(fractions), amounts.shape[1]))
     choice = np.empty(len(shares), np.intp)
     for unit in order:
-        added = (2 * held + shares[unit]) @ shares[unit] / fractions  # of ((held + share)^2 - held^2) / fraction
+        # Of ((held + share)^2 - held^2) / fraction. Not `@`: BLAS rounds otherwise on another CPU, which decides ties.
+        added = ((2 * held + shares[unit]) * shares[unit]).sum(axis=1) / fractions
         choice[unit] = np.argmin(added)
         held[choice[unit]] += shares[unit]
     return choice

@@ -20,6 +20,7 @@ from ich.workspace import Outcome, Workspace, fingerprint, name_file, write_csv
 
 Result = Literal["copied", "there already", "missing"]
 RESULTS: tuple[Result, ...] = ("copied", "there already", "missing")
+_AT_ONCE = 10_000  # files that are handed to the threads together: all at once would take 2 kB of memory each
 
 
 def copy(config: Experiment) -> Outcome:
@@ -46,9 +47,10 @@ def copy(config: Experiment) -> Outcome:
         progress_bar(f"copy ({config.copy_.mode})", total=len(files)) as advance,
         ThreadPoolExecutor(config.copy_.threads) as pool,
     ):
-        for result in pool.map(one, files):
-            results.append(result)
-            advance(1)
+        for start in range(0, len(files), _AT_ONCE):
+            for result in pool.map(one, files[start : start + _AT_ONCE]):
+                results.append(result)
+                advance(1)
     missing = [image_id for image_id, result in zip(image_ids, results, strict=True) if result == "missing"]
     _refuse_lost(workspace, set(image_ids) - set(missing))
     listing = workspace.root / "missing_files.csv"
@@ -90,8 +92,10 @@ def bring(file: SourceFile, target: Path, how: Copy) -> Result:
 def _link(source: Path, target: Path) -> Result:
     if target.is_symlink() and target.readlink() == source:
         return "there already"
-    target.unlink(missing_ok=True)
-    target.symlink_to(source)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(source)
+    temporary.replace(target)
     return "copied"
 
 

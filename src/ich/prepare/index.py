@@ -9,6 +9,7 @@ import polars as pl
 from ich.chunks import holds, run_in_chunks
 from ich.config import Experiment
 from ich.dicom import plain
+from ich.dicom.isolated import SECONDS
 from ich.dicom.read import HEADER_BYTES, parse_header, parse_slice
 from ich.errors import UnreadableSlice
 from ich.labels import IMAGE_ID, read_long_labels
@@ -44,7 +45,7 @@ def index(config: Experiment) -> Outcome:
     files = Files(everything.with_columns(**expected(workspace.originals)).select(*LISTING))
     rows = run_in_chunks(
         "index", files, functools.partial(index_chunk, pixels=config.index.hash),
-        folder=workspace.parts / "index", settings=f"pixels {config.index.hash}",
+        folder=workspace.parts / "index", settings=f"pixels {config.index.hash}, {SECONDS} s a file",
         workers=config.preprocess.workers, executor=config.executor,
         intact=lambda chunk, part: holds(chunk, part, INDEX_SCHEMA),
     )  # fmt: skip

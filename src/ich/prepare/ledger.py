@@ -11,9 +11,9 @@ import polars as pl
 import xxhash
 
 from ich.dicom.header import SliceHeader, SlicePlane
-from ich.dicom.read import CannotRead, CtSlice
+from ich.dicom.read import CtSlice
 from ich.dicom.series import order_series, tilt_degrees
-from ich.errors import DataError, UnreadableSlice
+from ich.errors import CannotRead, DataError, UnreadableSlice
 from ich.labels import IMAGE_ID
 from ich.sources.file import SourceFile
 from ich.workspace import sink_parquet

@@ -10,11 +10,19 @@ from ich.prepare.ledger import IDENTITY_SCHEMA
 from ich.workspace import Workspace, read_parquet
 
 READABLE = pl.col("status").is_in(["ok", "repaired"])
-PATIENT = pl.coalesce("patient", "study", "series", IMAGE_ID)  # without PatientID: its study, series or itself
+
+
+def _patient_of(group: str) -> pl.Expr:
+    """The patient of another slice of the same study or series."""
+    return pl.when(pl.col(group).is_not_null()).then(pl.col("patient").drop_nulls().first().over(group))
+
+
+# Without PatientID: that of another slice of its study or series; if none has one, the study, series or slice itself.
+PATIENT = pl.coalesce("patient", _patient_of("study"), _patient_of("series"), "study", "series", IMAGE_ID)
 
 
 def patients(workspace: Workspace) -> pl.DataFrame:
-    """ImageID and patient of every slice whose header could be read; without PatientID, its study, series or itself.
+    """ImageID and patient (`PATIENT`) of every slice whose header could be read.
 
     Raises:
         DataError: neither `index` nor `preprocess` has run, or what it wrote is damaged.

@@ -10,6 +10,7 @@ import polars as pl
 
 from ich.chunks import holds, run_in_chunks
 from ich.config import Experiment, Preprocess
+from ich.dicom.isolated import SECONDS
 from ich.dicom.read import parse_slice
 from ich.errors import UnreadableSlice
 from ich.labels import IMAGE_ID, read_table
@@ -30,7 +31,7 @@ from ich.prepare.split_folders import fill_split_folders, fills_split_folders
 from ich.sources import Content, find_files, read_files
 from ich.sources.file import SourceFile
 from ich.windows import rgb_from_hu
-from ich.workspace import Outcome, Workspace, write_bytes
+from ich.workspace import Outcome, Workspace, fingerprint, write_bytes
 
 
 def preprocess(config: Experiment) -> Outcome:
@@ -48,16 +49,17 @@ def preprocess(config: Experiment) -> Outcome:
     rows = run_in_chunks(
         "preprocess", files, functools.partial(preprocess_chunk, png=workspace.png, how=config.preprocess),
         folder=workspace.parts / "preprocess",
-        settings=f"{config.preprocess.model_dump_json(exclude={'workers'})} {workspace.png}",
+        settings=f"{config.preprocess.model_dump_json(exclude={'workers'})} {workspace.png}, {SECONDS} s a file",
         workers=config.preprocess.workers, executor=config.executor,
         intact=lambda chunk, part: holds(chunk, part, SLICES_SCHEMA) and _images_are_whole(part, workspace.png),
     )  # fmt: skip
+    before = fingerprint(workspace.slices) if workspace.slices.is_file() else None
     write_ledger(workspace.slices, rows)
     found = rows.select(IMAGE_ID, "status", "reason", "repairs").collect()
     _remove_stale(workspace.png, found)
     outcome = _outcome(found, len(files), [workspace.slices, workspace.png])
     if fills_split_folders("preprocess", config):
-        outcome.rewritten = fill_split_folders(workspace)
+        outcome.rewritten = fill_split_folders(workspace, same_images=before == fingerprint(workspace.slices))
     return outcome
 
 

@@ -61,8 +61,8 @@ def apply_published(content: dict[str, Any], units: pl.Series, path: Path) -> pl
     lacking = here.filter(~here.is_in(list(content["assignment"])))
     if len(lacking):
         raise DataError(
-            f"published split {path} lacks {len(lacking)} of the {len(here)} {content['unit']}s here, first "
-            f"{lacking[0]}; it must hold all: take a split of these data, or leave split.published out"
+            f"published split {path} lacks {len(lacking)} of the {len(here)} {content['unit']}s here; it must hold "
+            "all: take a split of these data, or leave split.published out"
         )
     folds = _folds(content)
     return pl.DataFrame(

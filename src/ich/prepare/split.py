@@ -44,7 +44,7 @@ def split(config: Experiment) -> Outcome:
         counts={
             "unit": config.split.unit, "slices": len(labels), "assigned": len(labels) - left_out,
             "without readable file": left_out,
-            **({"fold": f"{content['fold']} of {content['folds']}"} if content["fold"] is not None else {}),
+            **({"fold": f"{content['fold']} of {content['folds']}"} if content["folds"] else {}),
             "worst deviation of a prevalence": "{:.2%} ({})".format(*worst_deviation(content["splits"])),
             "assignment": content["assignment_sha256"][:12], **found, "splits": content["splits"],
         },

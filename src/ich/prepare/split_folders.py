@@ -1,6 +1,7 @@
 """The tables and folders of training, validation and test images, which training reads."""
 
 import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ import polars as pl
 
 from ich.config import Experiment, StepName
 from ich.errors import DataError
-from ich.labels import IMAGE_ID, read_table
+from ich.labels import AUGMENTED, IMAGE_ID, is_augmented, read_table
 from ich.prepare.ledger import IDENTITY_SCHEMA
 from ich.prepare.patients import READABLE
 from ich.prepare.splits_file import read_assignment
@@ -28,10 +29,15 @@ def fills_split_folders(step: Literal["split", "preprocess"], config: Experiment
     return all(path.exists() for path in (workspace.splits, workspace.slices, workspace.sampled))
 
 
-def fill_split_folders(workspace: Workspace) -> list[Path]:
+def fill_split_folders(workspace: Workspace, *, same_images: bool = False) -> list[Path]:
     """Write `data_<split>.csv` and fill `data_<split>/` with links to the images; both hold only readable slices.
 
     Called by `split` or `preprocess`, whichever comes later. A folder is built under another name and swapped in.
+
+    Args:
+        workspace: whose ledger, sample and split say what belongs where.
+        same_images: the images are those of the last time, so that a table and folder which hold the right ones, and
+            what augment made of them, stay as they are.
     """
     ledger = read_parquet(workspace.slices, IDENTITY_SCHEMA)
     usable = ledger.filter(READABLE).select(IMAGE_ID)
@@ -41,9 +47,28 @@ def fill_split_folders(workspace: Workspace) -> list[Path]:
         raise DataError(f"{workspace.splits} lacks {lost} of the {len(table)} sampled slices; run split again")
     for name in SPLITS:
         rows = table.filter(pl.col("split") == name).drop("split")
+        if same_images and _is_filled(workspace.table(name), workspace.images(name), rows, workspace.png):
+            continue
         _fill(workspace.images(name), rows[IMAGE_ID].to_list(), workspace.png)
         write_csv(workspace.table(name), rows)
     return [path for name in SPLITS for path in (workspace.table(name), workspace.images(name))]
+
+
+def _is_filled(csv: Path, folder: Path, rows: pl.DataFrame, png: Path) -> bool:
+    """Whether a table and its folder hold these slices and, besides, augmented images only."""
+    try:
+        natural = read_table(csv).filter(~pl.col(IMAGE_ID).str.contains(AUGMENTED.pattern))
+        with os.scandir(folder) as entries:
+            links = {
+                entry.name: os.readlink(entry.path)  # noqa: PTH115 - a Path for each of 750,000 takes seconds
+                for entry in entries
+                if not is_augmented(entry.name[:-4])
+            }
+    except (DataError, OSError):  # not there, damaged, or files instead of links
+        return False
+    return natural.equals(rows) and links == {
+        f"{image_id}.png": f"../{png.name}/{image_id}.png" for image_id in rows[IMAGE_ID]
+    }
 
 
 def _fill(folder: Path, image_ids: list[str], png: Path) -> None:

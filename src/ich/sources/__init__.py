@@ -15,8 +15,8 @@ from typing import overload
 
 import polars as pl
 
-from ich.dicom.read import CannotRead, read_bytes
-from ich.errors import DataError, UnreadableSlice
+from ich.dicom.read import read_bytes
+from ich.errors import CannotRead, DataError, UnreadableSlice
 from ich.labels import IMAGE_ID
 from ich.sources import archive, folder, remote
 from ich.sources.file import LISTING, SourceFile
@@ -78,8 +78,7 @@ def find_files(image_ids: Sequence[str] | pl.Series, sources: Sequence[str]) -> 
 
 
 def _list_files(sources: Sequence[str]) -> Files:
-    table = pl.concat([_list_one(source) for source in sources]).sort(IMAGE_ID, "path")
-    table = table.filter(pl.col("path") != pl.col("path").shift(1, fill_value=""))  # sources that overlap
+    table = pl.concat([_list_one(source) for source in _apart(sources)]).sort(IMAGE_ID, "path")
     twice = table.filter(pl.col(IMAGE_ID).is_duplicated())
     if not twice.is_empty():
         first, second = twice["path"][:2]
@@ -143,6 +142,21 @@ def _read_near(file: SourceFile, limit: int | None) -> Content:
         return archive.read_bytes(file, limit) if file.archive else read_bytes(Path(file.path), limit)
     except UnreadableSlice as error:
         return error
+
+
+def _apart(sources: Sequence[str]) -> list[str]:
+    """Sources without those that are, or lie in, a folder that is named too, whatever way it is written."""
+    places = [Path(source).resolve() if is_folder(source) else None for source in sources]
+    return [
+        source
+        for number, (source, place) in enumerate(zip(sources, places, strict=True))
+        if place is None
+        or not any(
+            other in place.parents or (other == place and earlier < number)
+            for earlier, other in enumerate(places)
+            if other is not None
+        )
+    ]
 
 
 def _list_one(source: str) -> pl.DataFrame:

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 import polars as pl
 from isal import isal_zlib
 
-from ich.dicom.read import LARGEST_FILE, CannotRead
-from ich.errors import DataError, UnreadableSlice, one_line
+from ich.dicom.read import LARGEST_FILE
+from ich.errors import CannotRead, DataError, UnreadableSlice, one_line
 from ich.sources.file import SourceFile, image_id, listing
 
 _ENTRY = struct.Struct("<4s5H3L2H")  # local file header (APPNOTE 4.3.7): lengths of name and extra field come last

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from ich.dicom.read import LARGEST_FILE, CannotRead
-from ich.errors import DataError, UnreadableSlice, one_line
+from ich.dicom.read import LARGEST_FILE
+from ich.errors import CannotRead, DataError, UnreadableSlice, one_line
 from ich.sources.file import SourceFile, image_id, listing
 
 # s3fs tries five times what botocore tries five times, a minute each: a misspelt name would take many.

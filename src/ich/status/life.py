@@ -11,7 +11,7 @@ from ich.config import Experiment
 from ich.errors import DataError, one_line
 from ich.labels import IMAGE_ID, LABELS, original_id
 from ich.prepare.splits_file import read_assignment
-from ich.sources import find_files
+from ich.sources import find_files, is_folder
 from ich.workspace import SPLITS, Workspace, fingerprint, read_json
 
 _SHORTEST = 5  # characters that a near match shares with what was asked for: ID_ and two more
@@ -133,13 +133,23 @@ def _copy(workspace: Workspace, image_id: str) -> dict[str, Any]:
         return {"unknown": f"{missing.name} does not exist: copy has not run"}
     if not _sample(workspace, image_id).get("sampled"):
         return {"unknown": "not chosen, so not looked for"}
-    (file,) = find_files([image_id], workspace.dicom)
     return {
         "mode": workspace.config.copy_.mode,
-        "path": file.path,
-        "there": file.size >= 0,
+        **_file(workspace, image_id),
         "listed_as_missing": "unknown" not in _row(missing, image_id),
     }
+
+
+def _file(workspace: Workspace, image_id: str) -> dict[str, Any]:
+    """Where the DICOM file is read after copy, and whether it is there; None where only a listing could tell."""
+    if workspace.config.copy_.mode != "none":
+        path = workspace.copies / f"{image_id}.dcm"
+        return {"path": str(path), "there": path.is_file()}
+    rows = [_row(ledger, image_id) for ledger in (workspace.slices, workspace.index)]
+    known = next((row["path"] for row in rows if "unknown" not in row), None)
+    if known is None or not all(map(is_folder, workspace.originals)):
+        return {"path": known, "there": None}
+    return {"path": known, "there": Path(known).is_file()}
 
 
 def _preprocess(workspace: Workspace, image_id: str) -> dict[str, Any]:

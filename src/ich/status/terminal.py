@@ -131,7 +131,7 @@ def _copy(found: Mapping[str, Any]) -> str:
     if found["listed_as_missing"]:
         return "missing when copy ran (missing_files.csv)"
     how = {"none": "read in place", "link": "linked", "copy": "copied"}[found["mode"]]
-    return f"{how}: {found['path']}" if found["there"] else f"not there: {found['path']}"
+    return f"not there: {found['path']}" if found["there"] is False else f"{how}: {found['path'] or 'not read yet'}"
 
 
 def _preprocess(found: Mapping[str, Any]) -> str:
