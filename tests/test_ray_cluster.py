@@ -1,6 +1,8 @@
 """A real cluster of two workers, started as the command starts it."""
 
 import contextlib
+import functools
+import importlib
 import os
 import signal
 import subprocess
@@ -110,12 +112,11 @@ def test_workers_are_where_the_driver_is(tmp_path, monkeypatch, cluster):
 
 
 @needs_ray
-def test_a_chunk_that_kills_its_worker_every_time_ends_the_run(tmp_path, monkeypatch, cluster, capfd):
+def test_a_chunk_that_kills_its_worker_every_time_ends_the_run(tmp_path, monkeypatch, cluster):
     monkeypatch.setattr(ray_cluster, "TRIES", 2)
     with pytest.raises(IchError, match=r"a worker process died, 2 times, in chunk 000002-\w+ of .*parts"):
         run(tmp_path / "parts", die, workers=1)
     assert len(list((tmp_path / "parts").iterdir())) == 2  # what was finished is kept
-    assert capfd.readouterr().out == ""
 
 
 @needs_ray
@@ -124,6 +125,19 @@ def test_an_error_of_the_work_arrives_as_itself(tmp_path, cluster):
         run(tmp_path, refuse)
     assert type(raised.value) is DataError
     assert str(raised.value) == "ID_7 is odd; leave it out"
+
+
+class NotThere:
+    """What a worker cannot have, since its machine lacks a module."""
+
+    def __reduce__(self):
+        return importlib.import_module, ("nowhere_at_all",)
+
+
+@needs_ray
+def test_what_a_machine_lacks_is_said_in_one_line(tmp_path, cluster):
+    with pytest.raises(IchError, match=r"the Ray cluster failed \(.*No module named 'nowhere_at_all'.*\); run again"):
+        run(tmp_path, functools.partial(squares, NotThere()))
 
 
 @needs_ray

@@ -52,7 +52,11 @@ def list_files(source: str) -> pl.DataFrame:
 
 
 def read_files(files: Sequence[SourceFile], limit: int | None) -> Iterator[bytes | UnreadableSlice]:
-    """The bytes of files, asked for together: all of each, or the first `limit`."""
+    """The bytes of files, asked for together: all of each, or the first `limit`.
+
+    Raises:
+        DataError: what reaches their store is not installed.
+    """
     wanted = {file.path for file in files if file.size > 0 and (limit is not None or file.size <= LARGEST_FILE)}
     answers = _fetch(sorted(wanted), limit)
     for file in files:
@@ -92,8 +96,8 @@ def _fetch(urls: Sequence[str], limit: int | None) -> dict[str, bytes | Unreadab
     answers: dict[str, bytes | UnreadableSlice] = {}
     for _, some in groupby(urls, lambda url: url.split("/")[:3]):
         theirs = list(some)
+        system, _ = _open(theirs[0])
         try:
-            system, _ = _open(theirs[0])
             paths = [system._strip_protocol(url) for url in theirs]
             got = system.cat_ranges(paths, 0, limit, on_error="return")
         except Exception as error:  # each store has its own
