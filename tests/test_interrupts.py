@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from ich.data import prefetch
-from ich.interrupts import check, stop_on_signals
+from ich.interrupts import check, remembered_only, stop_on_signals
 from ich.progress import progress_bar
 
 
@@ -33,6 +33,15 @@ def test_a_swallowed_signal_is_not_forgotten(number, capfd):
             list(prefetch(str, range(3)))
     assert capfd.readouterr().err == ""
     check()  # another command in the same process begins afresh
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_can_wait_for_the_next_check(number):
+    with stop_on_signals(), remembered_only():
+        os.kill(os.getpid(), number)
+        with pytest.raises(KeyboardInterrupt):
+            check()
+    check()
 
 
 def test_an_interrupt_while_the_command_loads_is_one_line():

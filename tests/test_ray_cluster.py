@@ -112,12 +112,11 @@ def test_workers_are_where_the_driver_is(tmp_path, monkeypatch, cluster):
 
 
 @needs_ray
-def test_a_chunk_that_kills_its_worker_every_time_ends_the_run(tmp_path, monkeypatch, cluster, capfd):
+def test_a_chunk_that_kills_its_worker_every_time_ends_the_run(tmp_path, monkeypatch, cluster):
     monkeypatch.setattr(ray_cluster, "TRIES", 2)
     with pytest.raises(IchError, match=r"a worker process died, 2 times, in chunk 000002-\w+ of .*parts"):
         run(tmp_path / "parts", die, workers=1)
     assert len(list((tmp_path / "parts").iterdir())) == 2  # what was finished is kept
-    assert capfd.readouterr().out == ""
 
 
 @needs_ray

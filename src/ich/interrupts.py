@@ -32,6 +32,23 @@ def stop_on_signals() -> Iterator[None]:
         _asked.clear()
 
 
+@contextlib.contextmanager
+def remembered_only() -> Iterator[None]:
+    """In this block SIGINT and SIGTERM raise nothing by themselves; `check` does, and must be called often.
+
+    For libraries whose C++ calls Python: an exception that is raised there, at any moment, can end the process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread
+        return
+    before = {number: signal.signal(number, lambda *_: _asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def check() -> None:
     """Raise KeyboardInterrupt if a signal came; long loops call this once a round.
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from ich import __version__
 from ich.chunks import WAITING, one_thread
 from ich.errors import IchError, one_line
-from ich.interrupts import check
+from ich.interrupts import check, remembered_only
 
 Item = TypeVar("Item")
 Do = Callable[[Sequence[Item], Path], int]
@@ -50,8 +50,8 @@ def run_on_cluster(
         IchError: Ray is not installed, its cluster cannot be reached or fails, a machine of it has another `ich` or
             not this folder, or a chunk's workers die again and again.
     """
-    # Ray prints what it has to say of dead workers, whatever its logging is set to.
-    with _cluster(workers) as ray, contextlib.redirect_stdout(io.StringIO()):
+    # Ray prints what it has to say of dead workers, whatever its logging is set to, and is slow in doing so.
+    with remembered_only(), contextlib.redirect_stdout(io.StringIO()), _cluster(workers) as ray:
         try:
             _work(ray, do, jobs, workers, advance)
         except ray.exceptions.RayError as error:
