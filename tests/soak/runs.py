@@ -61,12 +61,14 @@ class Command:
         finally:
             watching.join()
 
-    def kill(self) -> bool:
-        """Kill it, its workers and their decoders at once; whether it was still running."""
+    def kill(self, alone: bool = False) -> bool:
+        """Kill it, its workers and their decoders at once, or it alone; whether it was still running."""
         running = self.process.poll() is None
-        everyone = tree(self.process.pid) if running else []
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        everyone = tree(self.process.pid) if running and not alone else []
+        self.process.kill()
+        if not alone:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         for each in everyone:  # decoders have a process group of their own
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()

@@ -57,5 +57,5 @@ def test_100_000_files_take_the_memory_of_1_000(tmp_path):
     for step in ("index", "preprocess"):
         print(f"{step}: 1,000 files {few[step]}, 100,000 files {lots[step]}, {seconds[step]:.0f} s")
         assert max(lots[step].main, lots[step].worker) < 400 * MB
-        assert lots[step].main < few[step].main + 150 * MB
+        assert lots[step].main < few[step].main + 200 * MB  # the list of files, and the ledger's rows
         assert lots[step].worker < few[step].worker + 50 * MB
