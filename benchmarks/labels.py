@@ -25,21 +25,13 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.competition import POSITIVES, SLICES
 from benchmarks.measure import machine, peak_gb, verdict
 from ich.labels import IMAGE_ID, LABELS, SUBTYPES, counts, read_long_labels, read_table
 from ich.prepare.sample import draw
 from ich.workspace import fingerprint
 
-IMAGES = 752_803
 REPEATED = 4  # images that stand twice in the published file, 24 rows; their labels are 0
-POSITIVES = {
-    "any": 107_933,
-    "epidural": 3_145,
-    "intraparenchymal": 36_118,
-    "intraventricular": 26_205,
-    "subarachnoid": 35_675,
-    "subdural": 47_166,
-}
 PER_LABEL, SEED = 10_000, 42  # configs/reference.yaml
 
 READ, DRAW = "read_long_labels", "draw"
@@ -79,12 +71,12 @@ def main() -> None:
 
 def write_label_csv(path: Path, rng: np.random.Generator) -> int:
     """Write a made-up CSV with the published numbers; its number of rows."""
-    drawn = np.unique(rng.integers(0, 16**9, IMAGES + 1000))
-    ids = np.array([f"ID_{number:09x}" for number in rng.permutation(drawn)[:IMAGES].tolist()])
+    drawn = np.unique(rng.integers(0, 16**9, SLICES + 1000))
+    ids = np.array([f"ID_{number:09x}" for number in rng.permutation(drawn)[:SLICES].tolist()])
     labels = random_labels(rng)
     negatives = np.flatnonzero(labels[:, -1] == 0)
     order = np.insert(
-        np.arange(IMAGES), rng.integers(0, IMAGES, REPEATED), rng.choice(negatives, REPEATED, replace=False)
+        np.arange(SLICES), rng.integers(0, SLICES, REPEATED), rng.choice(negatives, REPEATED, replace=False)
     )
     names = (*SUBTYPES, "any")
     images = pl.DataFrame({"image": ids[order]}).with_columns(
@@ -97,12 +89,12 @@ def write_label_csv(path: Path, rng: np.random.Generator) -> int:
 
 
 def random_labels(rng: np.random.Generator) -> np.ndarray:
-    """The five subtypes and their OR, (IMAGES, 6) uint8, with exactly POSITIVES of each.
+    """The five subtypes and their OR, (SLICES, 6) uint8, with exactly POSITIVES of each.
 
     Each positive image is dealt one subtype; what is left of a subtype goes to other positive images.
     """
-    labels = np.zeros((IMAGES, len(LABELS)), np.uint8)
-    positive = rng.permutation(IMAGES)[: POSITIVES["any"]]
+    labels = np.zeros((SLICES, len(LABELS)), np.uint8)
+    positive = rng.permutation(SLICES)[: POSITIVES["any"]]
     labels[positive, -1] = 1
     dealt = rng.permutation(np.repeat(np.arange(len(SUBTYPES)), [POSITIVES[name] for name in SUBTYPES]))
     first = dealt[: len(positive)]

@@ -14,9 +14,9 @@ def timed(job: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def peak_gb() -> float:
-    """This process's largest resident memory; `getrusage` would count that of the process it was started from, too."""
-    status = Path("/proc/self/status").read_text().splitlines()
+def peak_gb(process: int | str = "self") -> float:
+    """A process's largest resident memory; `getrusage` would count that of the process it was started from, too."""
+    status = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 / 1e9 for line in status if line.startswith("VmHWM"))
 
 

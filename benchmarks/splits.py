@@ -19,17 +19,12 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.model_selection import StratifiedGroupKFold
 
+from benchmarks.competition import PATIENTS, POSITIVES, SERIES, SLICES
 from benchmarks.measure import machine
 from ich.config import Split
 from ich.labels import IMAGE_ID, LABELS, SUBTYPES, Label
 from ich.prepare.assign import assign_patients
 from ich.prepare.split import summarise, worst_deviation
-
-PATIENTS, SERIES, SLICES = 18_938, 21_744, 752_803
-POSITIVES: dict[Label, int] = {
-    "any": 107_933, "epidural": 3_145, "intraparenchymal": 36_118, "intraventricular": 26_205,
-    "subarachnoid": 35_675, "subdural": 47_166,
-}  # fmt: skip
 
 Way = Callable[[pl.DataFrame, int], list[pl.Series]]
 
