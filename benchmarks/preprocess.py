@@ -5,8 +5,8 @@
 Four ways from the same DICOM files to PNG of 256 pixels, one thread each, in turn, N rounds:
 
 - `ich preprocess`: the step itself, with its ledger, checks and atomic writes;
-- the notebooks' way: pydicom, three windows of the whole image in float64, scikit-image's resize, Pillow's PNG, as they
-  are described (the 6 to 8 hours that they are said to take for 55,297 slices are ten times as long as this takes here);
+- the notebooks' way, as it is described: pydicom, three windows of the whole image in float64, scikit-image's resize,
+  Pillow's PNG (the 6 to 8 hours that they are said to take for 55,297 slices are ten times as long as this takes here);
 - the same with OpenCV's resize and PNG, as somebody would write it who knows that scikit-image is slow;
 - the floor: the kernels of the step (look-up, resize, PNG, hashes) with nothing besides. Read the bytes; values to HU;
   look up; area resize; encode; hash; write. No header is read: where the pixels are and what they mean is known.
