@@ -105,7 +105,7 @@ def test_a_disk_that_is_full_at_any_page(config, small_disk, tmp_path, capfd, wo
 def test_a_write_that_finds_the_disk_full_is_one_line_and_the_next_run_ends_it(config, tmp_path, capfd, monkeypatch):
     """Any file may be the one that does not fit: here its renaming, which all writing ends in, fails."""
     assert run_command(["run", "-c", config]) == 0
-    replace, written, fails = Path.replace, [], set()
+    replace, written, fails = os.replace, [], set()
 
     def count_and_fail(path, target):
         written.append(target)
@@ -113,7 +113,7 @@ def test_a_write_that_finds_the_disk_full_is_one_line_and_the_next_run_ends_it(c
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return replace(path, target)
 
-    monkeypatch.setattr(Path, "replace", count_and_fail)
+    monkeypatch.setattr(os, "replace", count_and_fail)
     where = ["-c", config, "--workspace", str(tmp_path / "full")]
     assert run_command(["run", *where]) == 0
     assert len(written) > 100
