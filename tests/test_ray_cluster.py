@@ -24,6 +24,9 @@ from ich.prepare.preprocess import preprocess, preprocess_chunk
 from ich.prepare.sample import sample
 from ich.workspace import Workspace, fingerprint
 
+# Ray starts its processes by forking, of which JAX warns where another test has imported it; these tests do not use it.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+
 needs_ray = pytest.mark.skipif(not find_spec("ray"), reason="ray is not installed: pip install -e '.[ray]'")
 
 
