@@ -100,6 +100,7 @@ def _split(
         shared = joined.group_by("patient").agg(pl.col("split").n_unique()).filter(pl.col("split") > 1).height
     return {
         "unit": content["unit"], "seed": content["seed"], "fractions": content["fractions"],
+        "folds": content.get("folds"), "fold": content.get("fold"), "published": content.get("published"),
         "units": {name: part["units"] for name, part in content["splits"].items()},
         "units_in_two_splits": content["units_in_two_splits"], "patients_in_two_tables": shared,
         "assignment_sha256": content.get("assignment_sha256"), "file_sha256": fingerprint(workspace.splits),

@@ -206,7 +206,8 @@ def _not_found(asked: str, image_id: str, workspace: Workspace) -> DataError:
     where = ", ".join(map(str, (*labels, *workspace.originals, *tables)))
     near = _near(image_id, tables)
     hint = f"; near it: {', '.join(near)}" if near else ""
-    return DataError(f"no slice {image_id!r} ({asked!r} was asked for): it is in none of {where}{hint}")
+    other = f" ({asked!r} was asked for)" if asked != image_id else ""
+    return DataError(f"no slice {image_id!r}{other}: it is in none of {where}{hint}; check the name and the config")
 
 
 def _near(image_id: str, tables: list[Path]) -> list[str]:
