@@ -1,5 +1,3 @@
-import contextlib
-
 import numpy as np
 import polars as pl
 import pytest
@@ -82,7 +80,7 @@ def test_a_file_that_was_there_but_could_not_be_read_is_tried_again():
 
 
 def test_damaged_parts_are_no_parts(tmp_path):
-    """Some damage makes polars panic, which is no Exception."""
+    """Whatever bit it is: what polars cannot notice, and what makes it panic."""
     run(tmp_path)
     part = min(tmp_path.glob("*.parquet"))
     whole = part.read_bytes()
@@ -92,6 +90,5 @@ def test_damaged_parts_are_no_parts(tmp_path):
         for at in rng.integers(0, len(whole), 3):
             damaged[at] ^= 1 << rng.integers(8)
         part.write_bytes(damaged)
-        with contextlib.suppress(AssertionError):
-            run(tmp_path, intact=lambda chunk, rows: rows["square"].to_list() == [item**2 for item in chunk])
         assert run(tmp_path) == [item**2 for item in ITEMS]
+        assert part.read_bytes() == whole

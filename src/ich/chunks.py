@@ -1,13 +1,15 @@
 """Work through many files in chunks, on all cores or machines, so that a run that was cut off continues where it was.
 
 A chunk is a fixed slice of a sorted list. Its result is one Parquet file, written under a temporary name and renamed,
-whose name holds a hash of what went in: an old part is believed only if inputs and settings are the same. So any number
-of workers, on any number of machines that share the workspace, gives the same parts.
+whose name holds a hash of what went in and one of its bytes: an old part is believed only if inputs and settings are
+the same and it is as it was written. So any number of workers, on any number of machines that share the workspace,
+gives the same parts.
 """
 
 import contextlib
 import functools
 import hashlib
+import io
 import multiprocessing
 import os
 import signal
@@ -20,17 +22,18 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import polars as pl
+import xxhash
 
 from ich import __version__
 from ich.errors import IchError
 from ich.labels import IMAGE_ID
 from ich.progress import progress_bar
 from ich.sources.file import SourceFile
-from ich.workspace import write_parquet
+from ich.workspace import atomic, parquet_bytes
 
 Item = TypeVar("Item")
 Work = Callable[[Sequence[Item]], pl.DataFrame]
-Job = tuple[Sequence[Item], Path]
+Job = tuple[Sequence[Item], Path]  # a chunk, and its part's path up to the hash of its bytes
 CHUNK = 256  # slices: half a second of work, the most that a cut-off run does again
 WAITING = 2  # chunks for each worker, beside the one that it has: more would only take memory
 
@@ -67,15 +70,22 @@ def run_in_chunks(
     folder.mkdir(parents=True, exist_ok=True)
     size = chunk or CHUNK
     starts = range(0, len(items), size)
-    parts = [folder / f"{n:06d}-{_key(items[at : at + size], settings)}.parquet" for n, at in enumerate(starts)]
-    for stale in set(folder.glob("*.parquet")) - set(parts):
+    names = [f"{n:06d}-{_key(items[at : at + size], settings)}" for n, at in enumerate(starts)]
+    there = _parts(folder)
+    done = {
+        name: there[name]
+        for name, at in zip(names, starts, strict=True)
+        if name in there and _is_done(items[at : at + size], there[name], intact)
+    }
+    for stale in set(folder.glob("*.parquet")) - set(done.values()):
         stale.unlink()  # before the work: what it speaks of is about to be written over
-    todo = [at for at, part in zip(starts, parts, strict=True) if not _is_done(items[at : at + size], part, intact)]
-    left = sum(len(items[at : at + size]) for at in todo)
-    jobs = ((items[at : at + size], parts[at // size]) for at in todo)
+    todo = [at for name, at in zip(names, starts, strict=True) if name not in done]
+    left = sum(min(size, len(items) - at) for at in todo)
+    jobs = ((items[at : at + size], folder / names[at // size]) for at in todo)
     with progress_bar(title, total=len(items), done=len(items) - left) as advance:
         _run(functools.partial(_do, work), jobs, len(todo), workers, executor, advance)
-    return pl.scan_parquet(parts, glob=False) if parts else work([]).lazy()
+    there = _parts(folder)
+    return pl.scan_parquet([there[name] for name in names], glob=False) if names else work([]).lazy()
 
 
 def holds(chunk: Sequence[SourceFile], part: pl.DataFrame, schema: Mapping[str, Any]) -> bool:
@@ -89,11 +99,18 @@ def holds(chunk: Sequence[SourceFile], part: pl.DataFrame, schema: Mapping[str, 
     return not any(missing and file.size >= 0 for missing, file in zip(unread, chunk, strict=True))
 
 
+def _parts(folder: Path) -> dict[str, Path]:
+    """Whole parts, by number and hash of what went in."""
+    return {path.stem.rpartition("-")[0]: path for path in sorted(folder.glob("[0-9]*.parquet"))}
+
+
 def _is_done(chunk: Sequence[Item], part: Path, intact: Callable[[Sequence[Item], pl.DataFrame], bool]) -> bool:
     try:
-        return part.is_file() and intact(chunk, pl.read_parquet(part, glob=False))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):  # a damaged part is no part
+        content = part.read_bytes()
+    except OSError:
         return False
+    as_written = part.stem.rpartition("-")[2] == xxhash.xxh3_64_hexdigest(content)
+    return as_written and intact(chunk, pl.read_parquet(io.BytesIO(content)))
 
 
 def _key(chunk: Sequence[Item], settings: str) -> str:
@@ -101,7 +118,9 @@ def _key(chunk: Sequence[Item], settings: str) -> str:
 
 
 def _do(work: Work[Item], chunk: Sequence[Item], part: Path) -> int:
-    write_parquet(part, work(chunk))
+    content = parquet_bytes(work(chunk))
+    with atomic(part.with_name(f"{part.name}-{xxhash.xxh3_64_hexdigest(content)}.parquet")) as temporary:
+        temporary.write_bytes(content)
     return len(chunk)
 
 

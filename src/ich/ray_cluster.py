@@ -42,7 +42,7 @@ def run_on_cluster(
 
     Args:
         do: does one chunk and writes its part; doing it twice gives the same part.
-        jobs: chunks and their parts.
+        jobs: chunks and where their parts go.
         workers: at most so many chunks at a time; 0: one for each core of the cluster.
         advance: told how many items were done.
 
@@ -94,7 +94,7 @@ def _result(ray: Any, reference: Any, part: Path) -> int:
         return int(ray.get(reference))
     except died as error:
         raise IchError(
-            f"a worker process died, {TRIES} times, in chunk {part.stem} of {part.parent} (out of memory?); run again "
+            f"a worker process died, {TRIES} times, in chunk {part.name} of {part.parent} (out of memory?); run again "
             "to continue, with fewer workers"
         ) from error
 

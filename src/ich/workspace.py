@@ -239,10 +239,16 @@ def write_csv(path: Path, table: "pl.DataFrame") -> None:
 
 def write_parquet(path: Path, table: "pl.DataFrame") -> None:
     """Write a table atomically as Parquet."""
-    content = io.BytesIO()  # in memory first: polars raises an error of its own when a disk is full
-    table.write_parquet(content)
+    content = parquet_bytes(table)  # in memory first: polars raises an error of its own when a disk is full
     with atomic(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+        temporary.write_bytes(content)
+
+
+def parquet_bytes(table: "pl.DataFrame") -> bytes:
+    """A table as the bytes of a Parquet file."""
+    content = io.BytesIO()
+    table.write_parquet(content)
+    return content.getvalue()
 
 
 def sink_parquet(path: Path, rows: "pl.LazyFrame") -> None:
