@@ -196,11 +196,12 @@ def test_ctrl_c_ends_a_cluster_of_its_own_in_one_line(command, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "local")
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     started: list[psutil.Process] = []
-    deadline = time.monotonic() + 60
-    while not any("_on_worker" in process.name() for process in started) and time.monotonic() < deadline:
+    working, deadline = False, time.monotonic() + 60
+    while not working and time.monotonic() < deadline:
         time.sleep(0.02)
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess):  # helpers of Ray come and go
             started = psutil.Process(run.pid).children(recursive=True)
+            working = any("_on_worker" in process.name() for process in started)
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does
     stdout, stderr = run.communicate(timeout=60)
     assert (run.returncode, stdout, stderr) == (130, "", "ich: interrupted; run the same command again to continue\n")
