@@ -78,7 +78,7 @@ def run_in_chunks(
         if name in there and _is_done(items[at : at + size], there[name], intact)
     }
     for stale in set(folder.glob("*.parquet")) - set(done.values()):
-        stale.unlink()  # before the work: what it speaks of is about to be written over
+        stale.unlink(missing_ok=True)  # before the work: what it speaks of is about to be written over
     todo = [at for name, at in zip(names, starts, strict=True) if name not in done]
     left = sum(min(size, len(items) - at) for at in todo)
     jobs = ((items[at : at + size], folder / names[at // size]) for at in todo)

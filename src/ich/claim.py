@@ -14,6 +14,8 @@ from ich.config import Experiment
 from ich.errors import DataError
 from ich.workspace import Workspace, remove_half_written
 
+_ATTEMPTS = 3
+
 
 @contextlib.contextmanager
 def claimed(config: Experiment) -> Iterator[None]:
@@ -35,6 +37,23 @@ def claimed(config: Experiment) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def holder(workspace: Workspace) -> str | None:
+    """Who works in the workspace now (`process 12 on host, since ...`); None if nobody does, or nobody can tell."""
+    try:
+        lock = os.open(workspace.records / ".lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _signature(lock)
+    except OSError:
+        return None
+    finally:
+        os.close(lock)
+    return None
 
 
 def _refuse_foreign(workspace: Workspace) -> None:
@@ -84,17 +103,25 @@ def _is_locked(lock: int, workspace: Workspace) -> bool:
     Raises:
         DataError: another command has it.
     """
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(lock, 1000, 0).decode("utf-8", "replace").strip()
-        raise DataError(
-            f"another command works in workspace {workspace.root} ({holder}); wait until it ends, or choose another "
-            "--workspace"
-        ) from error
-    except OSError:
-        return False
-    return True
+    for attempt in reversed(range(_ATTEMPTS)):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if not attempt:
+                raise DataError(
+                    f"another command works in workspace {workspace.root} ({_signature(lock)}); wait until it ends, or "
+                    "choose another --workspace"
+                ) from error
+            time.sleep(0.02)  # `holder` has it for an instant
+        except OSError:
+            return False
+        else:
+            return True
+    return False
+
+
+def _signature(lock: int) -> str:
+    return os.pread(lock, 1000, 0).decode("utf-8", "replace").strip()
 
 
 def _sign(lock: int, path: Path) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,12 +162,16 @@ def run_step(name: StepName, config: Experiment) -> Outcome:
     return outcome
 
 
-def fetch_inputs(names: Iterable[StepName], config: Experiment) -> None:
+def fetch_inputs(names: Collection[StepName], config: Experiment) -> None:
     """Bring what some steps read, and what has no path of its own, into the workspace.
 
     Raises:
-        DataError: it cannot be had.
+        DataError: it cannot be had, or cannot be had in the way that `copy.mode` says.
     """
+    if "copy" in names:
+        from ich.prepare.copy import refuse_places
+
+        refuse_places(Workspace(config))
     if any(STEPS[name].reads_input for name in names) and Workspace(config).fetches_labels:
         from ich.label_file import fetch_labels
 

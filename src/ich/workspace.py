@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 _WRITING = ".writing-"  # in the name of every file that is not whole yet
+_PATIENCE = 5  # seconds
 _ROW_GROUP = 10_000  # rows, held in memory together; fixed, for the same bytes on every machine
 RECORDED_PACKAGES = ("ich", "keras", "jax", "numpy", "pydicom", "opencv-python-headless", "polars", "scikit-learn")
 
@@ -218,6 +220,13 @@ def remove_half_written(workspace: Workspace) -> None:
     for folder in (workspace.root, workspace.phantom, workspace.records, workspace.models, workspace.run):
         for leftover in folder.glob(f".*{_WRITING}*"):
             leftover.unlink()
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and all in it, though a worker that outlives its killed command writes there for an instant."""
+    deadline = time.monotonic() + _PATIENCE
+    while folder.is_dir():
+        shutil.rmtree(folder, ignore_errors=time.monotonic() < deadline)
 
 
 def name_file(error: BaseException, path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from ich.evaluation import baseline
-from ich.sources import find_files
+from ich.sources import locate_files
 
 
 def make_head(gap: int = 0) -> np.ndarray:
@@ -43,7 +43,7 @@ def test_air_and_solid_bone_enclose_nothing():
 
 def test_a_file_that_cannot_be_read_is_nan(dicom_slice: Callable[..., Path], tmp_path: Path):
     readable = dicom_slice("ID_1", (make_head() + 1024).astype(np.int16))
-    files = find_files(["ID_1", "ID_2"], [str(tmp_path)])
+    files = locate_files(["ID_1", "ID_2"], [str(tmp_path)])
     assert [Path(file.path) for file in files] == [readable, tmp_path / "ID_2.dcm"]
     done: list[int] = []
     np.testing.assert_array_equal(baseline.scores(files, done.append), [100, np.nan])

@@ -40,7 +40,7 @@ def test_every_file_arrives(config, small_dataset, mode):
 
 def test_none_reads_in_place(config):
     experiment = config("none")
-    assert copy(experiment).counts["there already"] == 48
+    assert copy(experiment).counts == {"sampled": 48, "mode": "none", "read in place": 48, "missing": 0}
     assert Workspace(experiment).dicom == Workspace(experiment).originals
     assert not (experiment.workspace / "raw_dicom").exists()
 

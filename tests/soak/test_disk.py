@@ -195,14 +195,14 @@ def test_a_file_that_goes_after_it_was_listed_is_missing_and_read_when_it_is_bac
     for step in ("split", "sample"):
         assert run_command([step, *config]) == 0
     if mode == "copy":
-        with gone_after_listing("ich.prepare.copy", "find_files"):
+        with gone_after_listing("ich.prepare.copy", "locate_files"):
             assert run_command(["copy", *config]) == 3
         assert (tmp_path / "workspace" / "missing_files.csv").read_text().split() == ["ImageID", name]
     assert run_command(["copy", *config]) == 0
     if mode == "copy":  # a copy whose original goes is kept
-        with gone_after_listing("ich.prepare.copy", "find_files"):
+        with gone_after_listing("ich.prepare.copy", "locate_files"):
             assert run_command(["copy", *config]) == 0
-    with gone_after_listing("ich.prepare.preprocess", "find_files"):
+    with gone_after_listing("ich.prepare.preprocess", "locate_files"):
         assert run_command(["preprocess", *config]) == 3
     assert row("slices.parquet")["status"] == "missing"
     assert not (tmp_path / "workspace" / "raw_png" / f"{name}.png").exists()

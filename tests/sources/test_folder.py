@@ -6,7 +6,7 @@ import pytest
 from ich.config.read import validate
 from ich.errors import DataError, UnreadableSlice
 from ich.prepare.index import index
-from ich.sources import Files, find_files, list_files, read_file
+from ich.sources import Files, list_files, locate_files, read_file
 from ich.workspace import Workspace
 
 
@@ -37,7 +37,7 @@ def test_several_folders_are_one_source(tree, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "ID_0.dcm").write_bytes(b"0")
-    files = find_files(["ID_3", "ID_0", "ID_absent"], [str(tree), str(other)])
+    files = locate_files(["ID_3", "ID_0", "ID_absent"], [str(tree), str(other)])
     assert [(file.image_id, file.size) for file in files] == [("ID_3", 8), ("ID_0", 1), ("ID_absent", -1)]
     with pytest.raises(UnreadableSlice, match="no such file"):
         read_file(files[2])

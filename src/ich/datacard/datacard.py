@@ -10,7 +10,7 @@ from ich.datacard import headers, images, labels, page
 from ich.errors import DataError, one_line
 from ich.labels import IMAGE_ID, read_long_labels, read_table
 from ich.prepare.identical import LISTING
-from ich.status.ledgers import EXAMPLES, absence, ledger_paths, read_account, that_do_not_add_up
+from ich.status.ledgers import EXAMPLES, absence, ledger_paths, read_tally, that_do_not_add_up
 from ich.workspace import SPLITS, Outcome, SplitName, Workspace, fingerprint, provenance, read_json, write_json
 
 _ONE_SIDED = ("labels_without_files", "files_without_labels")
@@ -57,7 +57,7 @@ def _collect(workspace: Workspace) -> tuple[dict[str, Any], pl.DataFrame, pl.Dat
         "seed": config.seed,
         "provenance": provenance(),
         "accounts": {
-            name: {"absent": why} if (why := absence(name, path, config)) else read_account(name, workspace)
+            name: {"absent": why} if (why := absence(name, path, config)) else read_tally(name, workspace)
             for name, path in ledger_paths(workspace).items()
         },
         "labels": {

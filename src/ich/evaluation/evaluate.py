@@ -19,7 +19,7 @@ from ich.evaluation.thresholds import Threshold, choose
 from ich.labels import IMAGE_ID, LABELS, is_augmented, read_table
 from ich.prepare.ledger import IDENTITY_SCHEMA
 from ich.progress import progress_bar
-from ich.sources import find_files
+from ich.sources import locate_files
 from ich.workspace import (
     SPLITS,
     Outcome,
@@ -157,7 +157,7 @@ def _findings(
 
 def _count_blood_pixels(workspace: Workspace, test: Scored) -> NDArray[np.float64]:
     try:
-        files = find_files([str(image_id) for image_id in test.image_ids], workspace.dicom)
+        files = locate_files([str(image_id) for image_id in test.image_ids], workspace.dicom)
     except DataError:  # their place is gone, or not to be reached: as good as files that cannot be read
         return np.full(len(test.image_ids), np.nan)
     with progress_bar("baseline", len(files)) as done:

@@ -11,7 +11,7 @@ of processes. Finished patients are kept (`ich.chunks`): a killed run continues.
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def phantom(config: Experiment) -> Outcome:
     truth = run_in_chunks(
         "phantom patients", range(config.phantom.patients), functools.partial(make_patients, config=config),
         folder=workspace.parts / "phantom", settings=_settings(config), chunk=PATIENTS_AT_ONCE,
-        intact=lambda patients, part: _is_whole(config, patients, part),
+        intact=functools.partial(_is_whole, config, _files(workspace)),
     ).collect()  # fmt: skip
     _sweep(config, truth)
     _write_labels(config, truth)
@@ -94,12 +94,15 @@ def _settings(config: Experiment) -> str:
     return json.dumps([VERSION, config.seed, settings], sort_keys=True)
 
 
-def _is_whole(config: Experiment, patients: Sequence[int], part: pl.DataFrame) -> bool:
+def _files(workspace: Workspace) -> dict[str, int]:
+    """Names and sizes of the DICOM files that are there before any is made."""
+    return file_sizes(folder(workspace)) if folder(workspace).is_dir() else {}
+
+
+def _is_whole(config: Experiment, there: Mapping[str, int], patients: Sequence[int], part: pl.DataFrame) -> bool:
     """Whether a part has all slices of its patients, and their files are there as they were written."""
     if len(part) != sum(draw_count(config, number) for number in patients):
         return False
-    directory = folder(Workspace(config))
-    there = file_sizes(directory) if directory.is_dir() else {}
     made = part.filter(pl.col("size").is_not_null()).select(IMAGE_ID, "size")
     return all(there.get(f"{image_id}.dcm") == size for image_id, size in made.iter_rows())
 

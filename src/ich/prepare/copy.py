@@ -14,12 +14,11 @@ from ich.dicom.read import read_bytes
 from ich.errors import DataError, UnreadableSlice
 from ich.labels import IMAGE_ID, read_table
 from ich.progress import progress_bar
-from ich.sources import find_files, is_folder, read_file
+from ich.sources import is_folder, locate_files, read_file
 from ich.sources.file import SourceFile
 from ich.workspace import Outcome, Workspace, fingerprint, name_file, write_csv
 
-Result = Literal["copied", "there already", "missing"]
-RESULTS: tuple[Result, ...] = ("copied", "there already", "missing")
+Result = Literal["copied", "there already", "read in place", "missing"]
 _AT_ONCE = 10_000  # files that are handed to the threads together: all at once would take 2 kB of memory each
 
 
@@ -33,8 +32,8 @@ def copy(config: Experiment) -> Outcome:
     """
     workspace = Workspace(config)
     image_ids = read_table(workspace.sampled)[IMAGE_ID].to_list()
-    files = find_files(image_ids, workspace.originals)
-    _refuse_places(workspace)
+    files = locate_files(image_ids, workspace.originals)
+    refuse_places(workspace)
     if config.copy_.mode != "none":
         workspace.copies.mkdir(parents=True, exist_ok=True)
         _sweep(workspace.copies)
@@ -57,12 +56,17 @@ def copy(config: Experiment) -> Outcome:
     write_csv(listing, pl.DataFrame({IMAGE_ID: missing}, schema={IMAGE_ID: pl.String}))
     return Outcome(
         counts={
-            "sampled": len(image_ids), "mode": config.copy_.mode, **{name: results.count(name) for name in RESULTS},
+            "sampled": len(image_ids), "mode": config.copy_.mode,
+            **{name: results.count(name) for name in _possible(config.copy_)},
         },
         outputs=[listing] if config.copy_.mode == "none" else [listing, workspace.copies],
         incomplete=bool(missing),
         notes=[f"{len(missing)} DICOM files are missing: {listing}"] if missing else [],
     )  # fmt: skip
+
+
+def _possible(how: Copy) -> tuple[Result, ...]:
+    return ("read in place", "missing") if how.mode == "none" else ("copied", "there already", "missing")
 
 
 def bring(file: SourceFile, target: Path, how: Copy) -> Result:
@@ -77,7 +81,7 @@ def bring(file: SourceFile, target: Path, how: Copy) -> Result:
     if file.size < 0:
         return "there already" if how.mode == "copy" and has_copy else "missing"
     if how.mode == "none":
-        return "there already"
+        return "read in place"
     if how.mode == "link":
         return _link(Path(file.path).resolve(), target)
     try:
@@ -139,8 +143,8 @@ def _sha256(file: SourceFile) -> str:
     return hashlib.sha256(read_file(file)).hexdigest()
 
 
-def _refuse_places(workspace: Workspace) -> None:
-    """Copies that would write over their originals, and links to what has no path.
+def refuse_places(workspace: Workspace) -> None:
+    """Refuse copies that would write over their originals, and links to what has no path.
 
     Raises:
         DataError: one of these.

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,10 +29,10 @@ from ich.prepare.ledger import (
 )
 from ich.prepare.patients import READABLE
 from ich.prepare.split_folders import fill_split_folders, fills_split_folders
-from ich.sources import Content, find_files, read_files
+from ich.sources import Content, locate_files, read_files
 from ich.sources.file import SourceFile
 from ich.windows import rgb_from_hu
-from ich.workspace import Outcome, Workspace, fingerprint, name_file
+from ich.workspace import Outcome, Workspace, fingerprint, name_file, remove_folder
 
 _STAGING = ".writing-"  # folders in which images are made, in that of the images: to move between disks is to copy
 
@@ -48,10 +47,10 @@ def preprocess(config: Experiment) -> Outcome:
         DataError: nothing was sampled, or the DICOM files' place does not exist.
     """
     workspace = Workspace(config)
-    files = find_files(read_table(workspace.sampled)[IMAGE_ID], workspace.dicom)
+    files = locate_files(read_table(workspace.sampled)[IMAGE_ID], workspace.dicom)
     workspace.png.mkdir(parents=True, exist_ok=True)
     for leftover in workspace.png.glob(f"{_STAGING}*"):  # of a killed run
-        shutil.rmtree(leftover)
+        remove_folder(leftover)
     rows = run_in_chunks(
         "preprocess", files, functools.partial(preprocess_chunk, png=workspace.png, how=config.preprocess),
         folder=workspace.parts / "preprocess",

@@ -66,7 +66,7 @@ def list_files(sources: Sequence[str]) -> Files:
     return files
 
 
-def find_files(image_ids: Sequence[str] | pl.Series, sources: Sequence[str]) -> Files:
+def locate_files(image_ids: Sequence[str] | pl.Series, sources: Sequence[str]) -> Files:
     """The file of each slice, in the order given; one that is not there has the size -1.
 
     Raises:

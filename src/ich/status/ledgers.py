@@ -34,8 +34,8 @@ def ledger_paths(workspace: Workspace) -> dict[LedgerStep, Path]:
     return {"index": workspace.index, "preprocess": workspace.slices}
 
 
-def read_account(step: LedgerStep, workspace: Workspace) -> dict[str, Any]:
-    """`account` of index.parquet or slices.parquet, against the number of slices that its step reported.
+def read_tally(step: LedgerStep, workspace: Workspace) -> dict[str, Any]:
+    """`tally` of index.parquet or slices.parquet, against the number of slices that its step reported.
 
     Raises:
         DataError: there is no such file, or it is damaged.
@@ -43,10 +43,10 @@ def read_account(step: LedgerStep, workspace: Workspace) -> dict[str, Any]:
     path = ledger_paths(workspace)[step]
     columns: Mapping[str, Any] = _COLUMNS | ({} if step == "index" else _REPAIRS)  # a header shows no repair
     seen = read_record(step, workspace).get("counts", {}).get("slices")
-    return account(step, read_parquet(path, columns), seen)
+    return tally(step, read_parquet(path, columns), seen)
 
 
-def account(step: str, table: pl.DataFrame, seen: int | None = None) -> dict[str, Any]:
+def tally(step: str, table: pl.DataFrame, seen: int | None = None) -> dict[str, Any]:
     """Counts of a ledger by status, by repair and by reason, commonest first.
 
     Args:
@@ -87,7 +87,7 @@ def sum_line(counted: Mapping[str, Any]) -> str:
 
 
 def that_do_not_add_up(accounts: Mapping[str, Any]) -> list[str]:
-    """A line for each `account` whose counts are wrong; what stands in place of one is passed over."""
+    """A line for each `tally` whose counts are wrong; what stands in place of one is passed over."""
     counted = [found for found in accounts.values() if isinstance(found, Mapping) and "adds_up" in found]
     return [sum_line(found) for found in counted if not found["adds_up"]]
 

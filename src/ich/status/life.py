@@ -11,7 +11,7 @@ from ich.config import Experiment
 from ich.errors import DataError, one_line
 from ich.labels import IMAGE_ID, LABELS, original_id
 from ich.prepare.splits_file import read_assignment
-from ich.sources import find_files, is_folder
+from ich.sources import is_folder, locate_files
 from ich.workspace import SPLITS, Workspace, fingerprint, read_json
 
 _SHORTEST = 5  # characters that a near match shares with what was asked for: ID_ and two more
@@ -45,6 +45,9 @@ def life(config: Experiment, name: str) -> dict[str, Any]:
         "preprocess": _preprocess, "tables": _tables, "augment": _augment, "predict": _predict,
     }  # fmt: skip
     found = {part: look(workspace, image_id) for part, look in parts.items()}
+    if "unknown" in found["labels"] and "split" in found["split"]:
+        where = f"in no split: it has no labels (its {workspace.config.split.unit} is in {found['split']['split']})"
+        found["split"] = {"unknown": where}
     known = any("unknown" not in found[part] for part in ("labels", "index", "preprocess", "tables"))
     if not known and not _has_file(workspace, image_id):
         raise _not_found(asked, image_id, workspace)
@@ -55,7 +58,7 @@ def life(config: Experiment, name: str) -> dict[str, Any]:
 
 def _has_file(workspace: Workspace, image_id: str) -> bool:
     try:
-        (file,) = find_files([image_id], workspace.originals)
+        (file,) = locate_files([image_id], workspace.originals)
     except DataError:  # its place is not there
         return False
     return file.size >= 0

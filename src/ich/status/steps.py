@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from ich.config import Experiment
+from ich.claim import holder
+from ich.config import Experiment, StepName
 from ich.stages import standing
-from ich.status.ledgers import absence, ledger_paths, read_account
+from ich.status.ledgers import absence, ledger_paths, read_tally
 from ich.workspace import Workspace
 
 
@@ -12,21 +13,29 @@ def collect(config: Experiment) -> dict[str, Any]:
     """State of every step in order, and the counts of the ledgers.
 
     Returns:
-        steps: of each its name, `stale` (why `ich run` would do it again; None if it is up to date), the time of its
-        last run (UTC; None without one), and its counts; ledgers: file name -> `ledgers.account`, or a sentence where
-        there is none.
+        works_here: which command works in the workspace now, or None; steps: of each its name, `stale` (why `ich run`
+        would do it again; None if it is up to date), the time of its last run (UTC; None without one), its counts, and
+        how many chunks are finished of one that never ended (else None); ledgers: file name -> `ledgers.tally`, or a
+        sentence where there is none.
 
     Raises:
         DataError: a ledger is damaged.
     """
+    workspace = Workspace(config)
     stands = {name: standing(name, config) for name in config.steps}
     steps = [
-        {"step": name, "stale": stale, "time": record.get("time"), "counts": record.get("counts", {})}
+        {"step": name, "stale": stale, "time": record.get("time"), "counts": record.get("counts", {}),
+         "chunks": None if record else _chunks(name, workspace)}
         for name, (record, stale) in stands.items()
-    ]
-    workspace = Workspace(config)
+    ]  # fmt: skip
     ledgers: dict[str, Any] = {
-        path.name: absence(name, path, config) or read_account(name, workspace)
+        path.name: absence(name, path, config) or read_tally(name, workspace)
         for name, path in ledger_paths(workspace).items()
     }
-    return {"workspace": str(workspace.root), "steps": steps, "ledgers": ledgers}
+    return {
+        "workspace": str(workspace.root), "works_here": holder(workspace), "steps": steps, "ledgers": ledgers,
+    }  # fmt: skip
+
+
+def _chunks(name: StepName, workspace: Workspace) -> int | None:
+    return sum(1 for _ in (workspace.parts / name).glob("[0-9]*.parquet")) or None

@@ -21,6 +21,9 @@ def print_status(console: Console, facts: Mapping[str, Any]) -> None:
         facts: from `steps.collect`.
     """
     console.print(f"workspace {facts['workspace']}", markup=False, highlight=False, soft_wrap=True)
+    if facts["works_here"]:
+        text = f"{facts['works_here']}, works here: steps that it has not finished stand as they were before"
+        _print_line(console, text, "cyan")
     table = Table(box=None, padding=(0, 1))
     for column in ("step", "last run (UTC)", "state, counts"):
         table.add_column(column, no_wrap=column != "state, counts")
@@ -36,7 +39,8 @@ def print_status(console: Console, facts: Mapping[str, Any]) -> None:
 def _state(step: Mapping[str, Any]) -> str:
     if step["stale"] is None:
         return "[green]up to date[/green]"
-    return f"[yellow]{'stale: ' if step['time'] else ''}{escape(step['stale'])}[/yellow]"
+    finished = f" ({step['chunks']:,} chunks of it are)" if step["chunks"] else ""
+    return f"[yellow]{'stale: ' if step['time'] else ''}{escape(step['stale'])}{finished}[/yellow]"
 
 
 def _print_ledger(console: Console, name: str, counted: Mapping[str, Any] | str) -> None:
