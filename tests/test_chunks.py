@@ -57,6 +57,14 @@ def test_changed_inputs_settings_or_lost_results_are_done_again(tmp_path):
     assert sum(path.stat().st_mtime_ns != time for path, time in times.items()) == 1
 
 
+def test_parts_of_another_version_are_done_again(tmp_path, monkeypatch):
+    run(tmp_path)
+    before = set(tmp_path.glob("*.parquet"))
+    monkeypatch.setattr(chunks, "__version__", "another")
+    run(tmp_path)
+    assert not before & set(tmp_path.glob("*.parquet"))
+
+
 def test_parts_of_other_settings_are_gone_before_their_results_are_written_over(tmp_path):
     run(tmp_path, settings="first")
     with pytest.raises(IchError, match="seven"):

@@ -83,7 +83,7 @@ def test_unwrapping_undoes_the_wrap(hu):
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16])
-@pytest.mark.parametrize("intercept", [-30_001, -30_000, -1024, -1000, 0, 1, 30_000, 30_001])
+@pytest.mark.parametrize("intercept", [-40_000, -30_001, -30_000, -1024, -1000, 0, 1, 30_000, 30_001, 40_000])
 def test_every_stored_value_is_shifted_as_arithmetic_says(dtype, intercept):
     """All 65,536 values, on both sides of where 16 bits suffice."""
     stored = np.arange(2**16).astype(np.uint16).view(dtype).reshape(256, 256)

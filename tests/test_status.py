@@ -1,12 +1,17 @@
 """`ich status`: what is stale and why, what became of every slice, and the life of one in each fate."""
 
 import json
+import os
+import shutil
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from conftest import PREPARATION
+from ich.claim import claimed
 from ich.cli import run_command
+from ich.config.read import load
 from ich.labels import LABELS
 from ich.workspace import write_parquet
 
@@ -57,6 +62,32 @@ def test_nothing_is_written_and_no_lock_is_needed(config_file, tmp_path, capfd):
     assert not (tmp_path / "workspace").exists()
 
 
+def test_it_says_who_works_here_and_how_far(status, prepared, tmp_path, capfd):
+    assert status()["works_here"] is None
+    (tmp_path / "workspace" / "records" / "preprocess.json").unlink()  # as while it runs
+    with claimed(load(Path(prepared))):
+        facts = status()
+        assert run_command(["status", "-c", prepared]) == 0
+    assert facts["works_here"].startswith(f"process {os.getpid()} on ")
+    assert {step["step"]: step["chunks"] for step in facts["steps"] if step["chunks"]} == {"preprocess": 1}
+    printed = capfd.readouterr().out
+    assert f"process {os.getpid()} on " in printed
+    assert "never run, or did not finish (1 chunks of it are)" in printed
+
+
+def test_a_command_that_begins_while_another_is_asked_for_its_state_is_not_refused(prepared, monkeypatch):
+    attempts = []
+
+    def busy_once(lock, how):
+        attempts.append(how)
+        if len(attempts) == 1:
+            raise BlockingIOError
+
+    monkeypatch.setattr("ich.claim.fcntl.flock", busy_once)
+    with claimed(load(Path(prepared))):
+        assert len(attempts) == 2
+
+
 @pytest.mark.parametrize("damage", [lambda rows: rows[1:], lambda rows: pl.concat([rows[:-1], rows[:1]]),
                                     lambda rows: rows.with_columns(status=pl.lit("lost"))])  # fmt: skip
 def test_a_ledger_that_does_not_add_up_gives_code_1(prepared, tmp_path, capfd, damage):
@@ -70,13 +101,19 @@ def test_a_ledger_that_does_not_add_up_gives_code_1(prepared, tmp_path, capfd, d
     assert printed.err.count("\n") == 1
 
 
-def test_life_of_a_slice_in_each_fate(status, small_dataset, tmp_path):
+def test_life_of_a_slice_in_each_fate(status, prepared, small_dataset, tmp_path):
     missing, truncated, wrapped, plain = (status("--file", image_id) for image_id in small_dataset[:4])
     assert missing["labels"]["source"] == "labels.csv"
     assert set(missing["labels"]["values"].values()) == {0}
     assert (missing["index"]["status"], missing["index"]["reason"]) == ("missing", "no such file")
     assert "unknown" in missing["split"]
     assert missing["sample"]["sampled"] is False
+    shutil.copy(tmp_path / "dicom" / f"{small_dataset[3]}.dcm", tmp_path / "dicom" / "ID_unlabelled.dcm")
+    assert run_command(["index", "-c", prepared]) == 3
+    unlabelled = status("--file", "ID_unlabelled")
+    assert unlabelled["index"]["patient"] == plain["index"]["patient"]
+    where = f"in no split: it has no labels (its patient is in {plain['split']['split']})"
+    assert unlabelled["split"] == {"unknown": where}
 
     assert truncated["preprocess"]["status"] == "quarantined"
     assert "pixel bytes" in truncated["preprocess"]["reason"]

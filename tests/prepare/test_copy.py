@@ -1,9 +1,11 @@
 import os
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from ich.cli import run_command
 from ich.config import Copy
 from ich.errors import DataError
 from ich.prepare.copy import bring, copy
@@ -106,6 +108,17 @@ def test_originals_are_never_the_target(experiment, small_dataset, tmp_path, mod
     with pytest.raises(DataError, match="is the folder of the originals"):
         copy(config)
     assert all((tmp_path / "dicom" / f"{name}.dcm").stat().st_size > 8000 for name in small_dataset)
+
+
+@pytest.mark.parametrize("dicom", ["dicom.zip", "s3://bucket/dicom"])
+def test_links_into_what_has_no_paths_are_refused_before_anything_is_done(
+    config_file, small_dataset, tmp_path, capfd, dicom
+):
+    shutil.make_archive(str(tmp_path / "dicom"), "zip", tmp_path / "dicom")
+    place = dicom if "://" in dicom else str(tmp_path / dicom)
+    assert run_command(["run", "-c", str(config_file(copy="{mode: link}")), "--data.dicom", place]) == 1
+    said = capfd.readouterr().err
+    assert said == f"ich: copy.mode is link, but {place} is no folder; set copy.mode to copy or none\n"
 
 
 def test_missing_folder(experiment, small_dataset, tmp_path):
