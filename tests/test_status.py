@@ -70,7 +70,7 @@ def test_it_says_who_works_here_and_how_far(status, prepared, tmp_path, capfd):
         assert run_command(["status", "-c", prepared]) == 0
     assert facts["works_here"].startswith(f"process {os.getpid()} on ")
     assert {step["step"]: step["chunks"] for step in facts["steps"] if step["chunks"]} == {"preprocess": 1}
-    printed = capfd.readouterr().out
+    printed = " ".join(capfd.readouterr().out.split())
     assert f"process {os.getpid()} on " in printed
     assert "never run, or did not finish (1 chunks of it are)" in printed
 

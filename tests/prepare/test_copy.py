@@ -47,12 +47,24 @@ def test_none_reads_in_place(config):
     assert not (experiment.workspace / "raw_dicom").exists()
 
 
-def test_missing_files_are_listed(config, small_dataset):
-    experiment = config("copy")
+@pytest.mark.parametrize("mode", ["copy", "link", "none"])
+def test_missing_files_are_listed(config, small_dataset, mode):
+    experiment = config(mode)
+    if mode == "none":  # a copy of an earlier run is not what would be read
+        Workspace(experiment).copies.mkdir()
+        (Workspace(experiment).copies / f"{small_dataset[5]}.dcm").touch()
     (Path(Workspace(experiment).originals[0]) / f"{small_dataset[5]}.dcm").unlink()
     outcome = copy(experiment)
     assert outcome.incomplete
     assert pl.read_csv(experiment.workspace / "missing_files.csv")["ImageID"].to_list() == [small_dataset[5]]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where copies are made."""
+    made = tmp_path / "made"
+    made.mkdir()
+    return made
 
 
 def located(path):
@@ -62,38 +74,37 @@ def located(path):
     return SourceFile(path.stem, str(path), path.stat().st_size, path.stat().st_mtime_ns)
 
 
-def test_a_damaged_copy_is_made_again(tmp_path):
+def test_a_damaged_copy_is_made_again(tmp_path, folder):
     source, target = tmp_path / "a.dcm", tmp_path / "b.dcm"
     source.write_bytes(b"1234")
     target.write_bytes(b"12")
-    assert bring(located(source), target, Copy(mode="copy")) == "copied"
-    assert bring(located(source), target, Copy(mode="copy")) == "there already"
+    assert bring(located(source), target, Copy(mode="copy"), folder) == "copied"
+    assert bring(located(source), target, Copy(mode="copy"), folder) == "there already"
     source.write_bytes(b"4321")  # another slice of the same size
     os.utime(source, (1, 1))
-    assert bring(located(source), target, Copy(mode="copy")) == "copied"
+    assert bring(located(source), target, Copy(mode="copy"), folder) == "copied"
     source.write_bytes(b"1234")
     os.utime(source, (1, 1))  # same size, same time: only the hash tells
-    assert bring(located(source), target, Copy(mode="copy", verify="sha256")) == "copied"
+    assert bring(located(source), target, Copy(mode="copy", verify="sha256"), folder) == "copied"
     assert target.read_bytes() == b"1234"
-    assert sorted(os.listdir(tmp_path)) == ["a.dcm", "b.dcm"]  # noqa: PTH208
+    assert os.listdir(folder) == []  # noqa: PTH208
 
 
-def test_a_copy_whose_original_is_gone_is_kept(tmp_path):
+def test_a_copy_whose_original_is_gone_is_kept(tmp_path, folder):
     source, target = tmp_path / "a.dcm", tmp_path / "b.dcm"
     target.write_bytes(b"1234")
-    assert bring(located(source), target, Copy(mode="copy")) == "there already"
-    assert bring(located(source), target, Copy(mode="none")) == "missing"  # the copy is not what would be read
+    assert bring(located(source), target, Copy(mode="copy"), folder) == "there already"
     target.unlink()
     target.symlink_to(source)
-    assert bring(located(source), target, Copy(mode="copy")) == "missing"
+    assert bring(located(source), target, Copy(mode="copy"), folder) == "missing"
 
 
-def test_a_link_is_replaced_by_a_copy_not_written_through(tmp_path):
+def test_a_link_is_replaced_by_a_copy_not_written_through(tmp_path, folder):
     source, other, target = tmp_path / "a.dcm", tmp_path / "other.dcm", tmp_path / "b.dcm"
     source.write_bytes(b"1234")
     other.write_bytes(b"99")
     target.symlink_to(other)
-    bring(located(source), target, Copy(mode="copy"))
+    bring(located(source), target, Copy(mode="copy"), folder)
     assert other.read_bytes() == b"99"
     assert not target.is_symlink()
 

@@ -90,7 +90,7 @@ def test_links_in_place_of_files_are_replaced_not_written_through(config, precio
         planted = [
             *(workspace / "raw_png" / f"{'.' * dot}{name}{'.4321' * dot}" for name in images for dot in (0, 1)),
             *(workspace / "data_train" / f"{'.' * dot}{name}{'.4321' * dot}" for name in copies for dot in (0, 1)),
-            *(workspace / "raw_dicom" / f".{Path(name).stem}.dcm.4321" for name in images),
+            *(workspace / folder / ".writing-by-us" for folder in ("raw_dicom", "raw_png")),
             *(workspace / f".data_{split}.{age}" for split in ("train", "val", "test") for age in ("new", "old")),
             *(workspace / name for name in ("index.parquet", "slices.parquet", "splits.json", "data_sampled.csv",
                                             "data_train.csv", "missing_files.csv", "data_card.html",

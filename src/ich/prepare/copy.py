@@ -3,6 +3,8 @@
 import hashlib
 import os
 import shutil
+import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -14,9 +16,9 @@ from ich.dicom.read import read_bytes
 from ich.errors import DataError, UnreadableSlice
 from ich.labels import IMAGE_ID, read_table
 from ich.progress import progress_bar
-from ich.sources import is_folder, locate_files, read_file
+from ich.sources import Files, is_folder, locate_files, read_file
 from ich.sources.file import SourceFile
-from ich.workspace import Outcome, Workspace, fingerprint, name_file, write_csv
+from ich.workspace import Outcome, Workspace, fingerprint, list_names, name_file, staging, sweep_staging, write_csv
 
 Result = Literal["copied", "there already", "read in place", "missing"]
 _AT_ONCE = 10_000  # files that are handed to the threads together: all at once would take 2 kB of memory each
@@ -30,38 +32,30 @@ def copy(config: Experiment) -> Outcome:
     Raises:
         DataError: a source does not exist, or a copy differs from its original.
     """
-    workspace = Workspace(config)
-    image_ids = read_table(workspace.sampled)[IMAGE_ID].to_list()
+    workspace, how = Workspace(config), config.copy_
+    image_ids = read_table(workspace.sampled)[IMAGE_ID]
     files = locate_files(image_ids, workspace.originals)
     refuse_places(workspace)
-    if config.copy_.mode != "none":
+    if how.mode == "none":
+        results = [_look(file) for file in files]
+    else:
         workspace.copies.mkdir(parents=True, exist_ok=True)
-        _sweep(workspace.copies)
-
-    def one(file: SourceFile) -> Result:
-        return bring(file, workspace.copies / f"{file.image_id}.dcm", config.copy_)
-
-    results: list[Result] = []
-    with (
-        progress_bar(f"copy ({config.copy_.mode})", total=len(files)) as advance,
-        ThreadPoolExecutor(config.copy_.threads) as pool,
-    ):
-        for start in range(0, len(files), _AT_ONCE):
-            for result in pool.map(one, files[start : start + _AT_ONCE]):
-                results.append(result)
-                advance(1)
-    missing = [image_id for image_id, result in zip(image_ids, results, strict=True) if result == "missing"]
-    _refuse_lost(workspace, set(image_ids) - set(missing))
+        sweep_staging(workspace.copies)
+        results = _bring_all(files, workspace.copies, how)
+    missing = image_ids.filter(pl.Series([result == "missing" for result in results], dtype=pl.Boolean))
     listing = workspace.root / "missing_files.csv"
-    write_csv(listing, pl.DataFrame({IMAGE_ID: missing}, schema={IMAGE_ID: pl.String}))
+    write_csv(listing, missing.to_frame())
+    outputs = [listing]
+    if how.mode != "none":
+        _refuse_lost(workspace.copies, image_ids.filter(~image_ids.is_in(missing.implode())))
+        outputs.append(workspace.copies)
     return Outcome(
         counts={
-            "sampled": len(image_ids), "mode": config.copy_.mode,
-            **{name: results.count(name) for name in _possible(config.copy_)},
+            "sampled": len(image_ids), "mode": how.mode, **{name: results.count(name) for name in _possible(how)},
         },
-        outputs=[listing] if config.copy_.mode == "none" else [listing, workspace.copies],
-        incomplete=bool(missing),
-        notes=[f"{len(missing)} DICOM files are missing: {listing}"] if missing else [],
+        outputs=outputs,
+        incomplete=not missing.is_empty(),
+        notes=[] if missing.is_empty() else [f"{len(missing)} DICOM files are missing: {listing}"],
     )  # fmt: skip
 
 
@@ -69,10 +63,41 @@ def _possible(how: Copy) -> tuple[Result, ...]:
     return ("read in place", "missing") if how.mode == "none" else ("copied", "there already", "missing")
 
 
-def bring(file: SourceFile, target: Path, how: Copy) -> Result:
+def _look(file: SourceFile) -> Result:
+    return "missing" if file.size < 0 else "read in place"
+
+
+def _bring_all(files: Files, copies: Path, how: Copy) -> list[Result]:
+    """What became of each file, in order."""
+    results: list[Result] = []
+    with progress_bar(f"copy ({how.mode})", total=len(files)) as advance, staging(copies) as made:
+        own = threading.local()
+        folders = [Path(tempfile.mkdtemp(dir=made)) for _ in range(how.threads)]
+
+        def begin() -> None:
+            own.folder = folders.pop()
+
+        def one(file: SourceFile) -> Result:
+            return bring(file, copies / f"{file.image_id}.dcm", how, own.folder)
+
+        with ThreadPoolExecutor(how.threads, initializer=begin) as pool:
+            for start in range(0, len(files), _AT_ONCE):
+                for result in pool.map(one, files[start : start + _AT_ONCE]):
+                    results.append(result)
+                    advance(1)
+    return results
+
+
+def bring(file: SourceFile, target: Path, how: Copy, folder: Path) -> Result:
     """Copy or link one file, and verify the copy; a copy keeps the time of its original, and so shows its age.
 
     A copy whose original is gone is kept, and used: `there already`.
+
+    Args:
+        file: what is copied.
+        target: path of the copy.
+        how: copy or link, and how a copy is verified.
+        folder: on the same disk, and nobody else's: the copy is made in it and then moved.
 
     Raises:
         DataError: the copy is not what the source is.
@@ -80,31 +105,27 @@ def bring(file: SourceFile, target: Path, how: Copy) -> Result:
     has_copy = target.is_file() and not target.is_symlink()
     if file.size < 0:
         return "there already" if how.mode == "copy" and has_copy else "missing"
-    if how.mode == "none":
-        return "read in place"
     if how.mode == "link":
-        return _link(Path(file.path).resolve(), target)
+        return _link(Path(file.path).resolve(), target, folder)
     try:
         if has_copy and _is_current(file, target, how.verify):
             return "there already"
-        _make_copy(file, target, how.verify)
+        _make_copy(file, target, how.verify, folder / target.name)
     except (UnreadableSlice, FileNotFoundError):  # it was listed, but is gone, out of reach, or damaged in its zip file
         return "there already" if has_copy else "missing"
     return "copied"
 
 
-def _link(source: Path, target: Path) -> Result:
+def _link(source: Path, target: Path, folder: Path) -> Result:
     if target.is_symlink() and target.readlink() == source:
         return "there already"
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
+    temporary = folder / target.name
     temporary.symlink_to(source)
     temporary.replace(target)
     return "copied"
 
 
-def _make_copy(file: SourceFile, target: Path, verify: Literal["size", "sha256"]) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+def _make_copy(file: SourceFile, target: Path, verify: Literal["size", "sha256"], temporary: Path) -> None:
     try:
         if file.in_folder:
             read_bytes(Path(file.path), 0)  # whether it can be read: else copyfile might mean the copy
@@ -160,24 +181,16 @@ def refuse_places(workspace: Workspace) -> None:
             raise DataError(f"copy.mode is link, but {source} is no folder; set copy.mode to copy or none")
 
 
-def _refuse_lost(workspace: Workspace, expected: set[str]) -> None:
+def _refuse_lost(copies: Path, brought: pl.Series) -> None:
     """Sampled = copied + there already + missing, looked up on the disk and not in what was reported.
 
     Raises:
         DataError: a file that was brought is not there.
     """
-    if workspace.config.copy_.mode == "none":
-        return
-    with os.scandir(workspace.copies) as entries:
-        lost = expected - {entry.name.removesuffix(".dcm") for entry in entries}
-    if lost:
+    expected = brought.to_frame().with_columns(name=pl.format("{}.dcm", IMAGE_ID))
+    lost = expected.join(list_names(copies).to_frame(), on="name", how="anti")
+    if not lost.is_empty():
         raise DataError(
-            f"copy does not add up: {len(lost)} of {len(expected)} files are not in {workspace.copies}, such as "
-            f"{min(lost)}.dcm; does something else remove them? Run it again"
+            f"copy does not add up: {len(lost)} of {len(expected)} files are not in {copies}, such as "
+            f"{lost.item(0, 'name')}; does something else remove them? Run it again"
         )
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a killed run was writing."""
-    for leftover in folder.glob(".*.dcm.*"):
-        leftover.unlink()

@@ -114,15 +114,15 @@ def series_order(planes: pl.DataFrame) -> pl.DataFrame:
     """
     index = np.full(len(planes), -1, np.int32)
     position, spacing = np.full(len(planes), np.nan), np.full(len(planes), np.nan)
-    located = planes.with_row_index("row").filter(pl.col("series").is_not_null()).sort("series", maintain_order=True)
+    located = planes.select("series").with_row_index("row").drop_nulls().sort("series", maintain_order=True)
     starts = np.flatnonzero(located["series"].rle_id().diff().fill_null(1).to_numpy())
+    places = planes.select("position", "orientation")
     for start, stop in itertools.pairwise([*starts.tolist(), len(located)]):
-        group = located[start:stop]  # a view: the parts of `partition_by` would be copies
-        rows = group["row"].to_numpy()
-        order = order_series([SlicePlane(*place) for place in group.select("position", "orientation").iter_rows()])
-        along, places = np.array(order.positions_mm), rows[list(order.order)]
-        position[places] = along
-        index[places] = np.where(np.isnan(along), -1, np.arange(len(rows)))
+        rows = located["row"][start:stop].to_numpy()  # series by series: sorting all places would be a copy of them
+        order = order_series([SlicePlane(*place) for place in places[rows].iter_rows()])
+        along, ordered = np.array(order.positions_mm), rows[list(order.order)]
+        position[ordered] = along
+        index[ordered] = np.where(np.isnan(along), -1, np.arange(len(rows)))
         spacing[rows] = order.slice_spacing_mm
     return pl.DataFrame({
         "slice_index": pl.Series(index).replace(-1, None),

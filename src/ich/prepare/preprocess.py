@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,9 +31,7 @@ from ich.prepare.split_folders import fill_split_folders, fills_split_folders
 from ich.sources import Content, locate_files, read_files
 from ich.sources.file import SourceFile
 from ich.windows import rgb_from_hu
-from ich.workspace import Outcome, Workspace, fingerprint, name_file, remove_folder
-
-_STAGING = ".writing-"  # folders in which images are made, in that of the images: to move between disks is to copy
+from ich.workspace import Outcome, Workspace, fingerprint, list_names, name_file, staging, sweep_staging
 
 
 def preprocess(config: Experiment) -> Outcome:
@@ -47,10 +44,22 @@ def preprocess(config: Experiment) -> Outcome:
         DataError: nothing was sampled, or the DICOM files' place does not exist.
     """
     workspace = Workspace(config)
+    rows, asked = _make_images(config, workspace)
+    before = fingerprint(workspace.slices) if workspace.slices.is_file() else None
+    write_ledger(workspace.slices, rows)
+    found = rows.select(IMAGE_ID, "status", "reason", "repairs").collect()
+    _remove_stale(workspace.png, found)
+    outcome = _outcome(found, asked, [workspace.slices, workspace.png])
+    if fills_split_folders("preprocess", config):
+        outcome.rewritten = fill_split_folders(workspace, same_images=before == fingerprint(workspace.slices))
+    return outcome
+
+
+def _make_images(config: Experiment, workspace: Workspace) -> tuple[pl.LazyFrame, int]:
+    """Rows of all sampled slices, not read yet, and how many slices were asked for."""
     files = locate_files(read_table(workspace.sampled)[IMAGE_ID], workspace.dicom)
     workspace.png.mkdir(parents=True, exist_ok=True)
-    for leftover in workspace.png.glob(f"{_STAGING}*"):  # of a killed run
-        remove_folder(leftover)
+    sweep_staging(workspace.png)
     rows = run_in_chunks(
         "preprocess", files, functools.partial(preprocess_chunk, png=workspace.png, how=config.preprocess),
         folder=workspace.parts / "preprocess",
@@ -58,29 +67,18 @@ def preprocess(config: Experiment) -> Outcome:
         workers=config.preprocess.workers, executor=config.executor,
         intact=lambda chunk, part: holds(chunk, part, SLICES_SCHEMA) and _images_are_whole(part, workspace.png),
     )  # fmt: skip
-    before = fingerprint(workspace.slices) if workspace.slices.is_file() else None
-    write_ledger(workspace.slices, rows)
-    found = rows.select(IMAGE_ID, "status", "reason", "repairs").collect()
-    _remove_stale(workspace.png, found)
-    outcome = _outcome(found, len(files), [workspace.slices, workspace.png])
-    if fills_split_folders("preprocess", config):
-        outcome.rewritten = fill_split_folders(workspace, same_images=before == fingerprint(workspace.slices))
-    return outcome
+    return rows, len(files)
 
 
 def preprocess_chunk(files: Sequence[SourceFile], png: Path, how: Preprocess) -> pl.DataFrame:
-    """Write the PNG files of some slices and return their rows of SLICES_SCHEMA.
-
-    They are written in a folder of the process's own and moved when all are whole: processes that make files in one
-    folder wait for each other (two on ext4: four times as long).
-    """
-    with tempfile.TemporaryDirectory(prefix=_STAGING, dir=png) as staging:
-        rows = [file_row(file) | _preprocess_one(file, content, staging, how) for file, content in read_files(files)]
-        _move_all(staging, png)
+    """Write the PNG files of some slices and return their rows of SLICES_SCHEMA."""
+    with staging(png) as made:
+        rows = [file_row(file) | _preprocess_one(file, content, made, how) for file, content in read_files(files)]
+        _move_all(made, png)
     return pl.DataFrame(rows, schema=SLICES_SCHEMA)
 
 
-def _preprocess_one(file: SourceFile, content: Content, staging: str, how: Preprocess) -> Row:
+def _preprocess_one(file: SourceFile, content: Content, folder: str, how: Preprocess) -> Row:
     try:
         if isinstance(content, UnreadableSlice):
             raise content
@@ -88,7 +86,7 @@ def _preprocess_one(file: SourceFile, content: Content, staging: str, how: Prepr
     except UnreadableSlice as error:
         return reason_row(error)
     image = encode_png(rgb_from_hu(ct.hu, how.windows, how.size, how.aspect))
-    _write(f"{staging}/{file.image_id}.png", image)
+    _write(f"{folder}/{file.image_id}.png", image)
     return {
         **header_row(ct.header), **pixel_row(ct),
         "status": "repaired" if ct.hounsfield.repairs else "ok",
@@ -105,10 +103,10 @@ def _write(path: str, content: bytes) -> None:
         raise
 
 
-def _move_all(staging: str, png: Path) -> None:
-    for name in os.listdir(staging):  # noqa: PTH208
+def _move_all(made: str, png: Path) -> None:
+    for name in os.listdir(made):  # noqa: PTH208
         try:
-            os.replace(f"{staging}/{name}", f"{png}/{name}")  # noqa: PTH105 - a Path takes as long as the move
+            os.replace(f"{made}/{name}", f"{png}/{name}")  # noqa: PTH105 - a Path takes as long as the move
         except OSError as error:
             name_file(error, png / name)
             raise
@@ -129,10 +127,10 @@ def _size(path: Path) -> int | None:
 
 def _remove_stale(folder: Path, table: pl.DataFrame) -> None:
     """Images of an earlier run that this one did not ask for, or that can no longer be read, must not be believed."""
-    with os.scandir(folder) as entries:
-        there = pl.DataFrame({"name": [entry.name for entry in entries if ".png" in entry.name]}, {"name": pl.String})
+    there = list_names(folder)
+    images = there.filter(there.str.contains(".png", literal=True)).to_frame()
     wanted = table.filter(READABLE).select(name=pl.format("{}.png", IMAGE_ID))
-    for name in there.join(wanted, on="name", how="anti")["name"]:
+    for name in images.join(wanted, on="name", how="anti")["name"]:
         (folder / name).unlink()
 
 

@@ -58,7 +58,7 @@ def list_files(sources: Sequence[str]) -> Files:
         DataError: a source is not there or cannot be listed, there is no such file in any of them, one has a name that
             tables cannot hold, or two have the same name.
     """
-    files = _list_files(sources)
+    files = Files(_list_files(sources).sort(IMAGE_ID))
     if not files:
         raise DataError(
             f"DICOM folder {', '.join(sources)} holds no .dcm files; set data.dicom to the folder that does"
@@ -73,20 +73,21 @@ def locate_files(image_ids: Sequence[str] | pl.Series, sources: Sequence[str]) -
         DataError: as `list_files`, but for sources without any file.
     """
     wanted = pl.DataFrame({IMAGE_ID: image_ids}, schema={IMAGE_ID: pl.String})
-    found = wanted.join(_list_files(sources).table, on=IMAGE_ID, how="left", maintain_order="left")
+    found = wanted.join(_list_files(sources), on=IMAGE_ID, how="left", maintain_order="left")
     return Files(found.with_columns(**expected(sources)).select(*LISTING))
 
 
-def _list_files(sources: Sequence[str]) -> Files:
-    table = pl.concat([_list_one(source) for source in _apart(sources)]).sort(IMAGE_ID, "path")
-    twice = table.filter(pl.col(IMAGE_ID).is_duplicated())
+def _list_files(sources: Sequence[str]) -> pl.DataFrame:
+    """Every file, in any order: who needs one sorts, since sorting is a copy of all."""
+    table = pl.concat([_list_one(source) for source in _apart(sources)], rechunk=False)
+    twice = table.filter(pl.col(IMAGE_ID).is_duplicated()).sort(IMAGE_ID, "path")
     if not twice.is_empty():
         first, second = twice["path"][:2]
         raise DataError(
             f"two files have the name of one slice, {first} and {second} ({twice[IMAGE_ID].n_unique()} such names); "
             "an ImageID names one slice: rename or move one of them"
         )
-    return Files(table)
+    return table
 
 
 def is_folder(source: str) -> bool:
