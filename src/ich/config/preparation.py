@@ -111,7 +111,9 @@ class Copy(Section):
     mode: Literal["copy", "link", "none"] = Field(
         "none", description="Copy the files, make symbolic links, or read them where they are."
     )
-    threads: Positive = Field(8, description="Files copied at the same time.")
+    threads: Count = Field(
+        0, description="Files copied at the same time; 0 is one for each CPU core. A network disk may want more."
+    )
     verify: Literal["size", "sha256"] = Field("size", description="How a copy is compared with its original.")
 
 

@@ -71,8 +71,8 @@ def _bring_all(files: Files, copies: Path, how: Copy) -> list[Result]:
     """What became of each file, in order."""
     results: list[Result] = []
     with progress_bar(f"copy ({how.mode})", total=len(files)) as advance, staging(copies) as made:
-        own = threading.local()
-        folders = [Path(tempfile.mkdtemp(dir=made)) for _ in range(how.threads)]
+        own, threads = threading.local(), how.threads or os.cpu_count() or 1
+        folders = [Path(tempfile.mkdtemp(dir=made)) for _ in range(threads)]
 
         def begin() -> None:
             own.folder = folders.pop()
@@ -80,7 +80,7 @@ def _bring_all(files: Files, copies: Path, how: Copy) -> list[Result]:
         def one(file: SourceFile) -> Result:
             return bring(file, copies / f"{file.image_id}.dcm", how, own.folder)
 
-        with ThreadPoolExecutor(how.threads, initializer=begin) as pool:
+        with ThreadPoolExecutor(threads, initializer=begin) as pool:
             for start in range(0, len(files), _AT_ONCE):
                 for result in pool.map(one, files[start : start + _AT_ONCE]):
                     results.append(result)
