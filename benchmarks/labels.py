@@ -27,9 +27,9 @@ from rich.table import Table
 
 from benchmarks.competition import POSITIVES, SLICES
 from benchmarks.measure import machine, peak_gb, verdict
+from ich.files import fingerprint
 from ich.labels import IMAGE_ID, LABELS, SUBTYPES, counts, read_long_labels, read_table
 from ich.prepare.sample import draw
-from ich.workspace import fingerprint
 
 REPEATED = 4  # images that stand twice in the published file, 24 rows; their labels are 0
 PER_LABEL, SEED = 10_000, 42  # configs/reference.yaml

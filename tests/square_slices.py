@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
+from ich.files import write_json
 from ich.labels import LABELS, SUBTYPES
 from ich.models import backbones
-from ich.workspace import write_json
 
 SIZE = 64
 _PLACES = ((16, 16), (16, 48), (48, 16), (48, 48), (32, 32))

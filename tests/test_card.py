@@ -4,8 +4,8 @@ import pytest
 
 from ich.card import Card, Gate, card_path, read_card, write_card
 from ich.errors import DataError
+from ich.files import fingerprint
 from ich.labels import LABELS, SUBTYPES
-from ich.workspace import fingerprint
 
 
 @pytest.fixture

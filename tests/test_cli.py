@@ -13,8 +13,8 @@ import pytest
 from conftest import make_labels, make_slice
 from ich.cli import app, parse_overrides, run_command
 from ich.errors import ConfigError
+from ich.files import fingerprint
 from ich.stages import STEPS
-from ich.workspace import fingerprint
 
 
 def ich(*arguments, cwd=None):

@@ -7,10 +7,10 @@ from ich.card import Card, Gate, card_path, write_card
 from ich.config import Train
 from ich.detector import Detector, compile_forward, load_detector
 from ich.errors import DataError
+from ich.files import fingerprint
 from ich.labels import LABELS, SUBTYPES
 from ich.models.build import build
 from ich.models.cascade import split_cascade
-from ich.workspace import fingerprint
 from square_slices import tiny_backbones
 
 __all__ = ["tiny_backbones"]

@@ -18,11 +18,12 @@ import pytest
 from ich import chunks, ray_cluster
 from ich.chunks import run_in_chunks
 from ich.errors import DataError, IchError
+from ich.files import fingerprint
 from ich.prepare import preprocess as step
 from ich.prepare.index import index
 from ich.prepare.preprocess import preprocess, preprocess_chunk
 from ich.prepare.sample import sample
-from ich.workspace import Workspace, fingerprint
+from ich.workspace import Workspace
 
 # Ray starts its processes by forking, of which JAX warns where another test has imported it; these tests do not use it.
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")

@@ -97,9 +97,9 @@ def untrained_model(tmp_path_factory):
     """A demo-scale cascade with random weights, saved with its card: what it says is noise, how it runs is real."""
     from ich.card import Card, Gate, write_card
     from ich.config import Train
+    from ich.files import fingerprint
     from ich.labels import SUBTYPES
     from ich.models.build import build
-    from ich.workspace import fingerprint
 
     names = {"efficientnet": "EfficientNetV2Demo", "convnext": "ConvNeXtDemo"}
     path = tmp_path_factory.mktemp("model") / "cascade_final.keras"

@@ -15,7 +15,7 @@ from conftest import PREPARATION, make_slice
 from ich.claim import claimed
 from ich.cli import run_command
 from ich.config.read import load
-from ich.workspace import atomic, fingerprint
+from ich.files import atomic, fingerprint
 
 
 def test_run_does_what_is_not_up_to_date(config_file, small_dataset, capfd):

@@ -12,8 +12,8 @@ from conftest import PREPARATION
 from ich.claim import claimed
 from ich.cli import run_command
 from ich.config.read import load
+from ich.files import write_parquet
 from ich.labels import LABELS
-from ich.workspace import write_parquet
 
 STEPS = PREPARATION[:-1] + ", augment]"
 
@@ -72,7 +72,7 @@ def test_it_says_who_works_here_and_how_far(status, prepared, tmp_path, capfd):
     assert {step["step"]: step["chunks"] for step in facts["steps"] if step["chunks"]} == {"preprocess": 1}
     printed = " ".join(capfd.readouterr().out.split())
     assert f"process {os.getpid()} on " in printed
-    assert "never run, or did not finish (1 chunks of it are)" in printed
+    assert "never run, or did not finish (finished chunks: 1)" in printed
 
 
 def test_a_command_that_begins_while_another_is_asked_for_its_state_is_not_refused(prepared, monkeypatch):

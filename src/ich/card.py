@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ich.errors import DataError
+from ich.files import fingerprint, write_json
 from ich.labels import LABELS, SUBTYPES, Label
-from ich.workspace import fingerprint, write_json
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Window = tuple[float, Annotated[float, Field(gt=0)]]

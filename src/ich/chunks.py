@@ -26,10 +26,10 @@ import xxhash
 
 from ich import __version__
 from ich.errors import IchError
+from ich.files import atomic, parquet_bytes
 from ich.labels import IMAGE_ID
 from ich.progress import progress_bar
 from ich.sources.file import SourceFile
-from ich.workspace import atomic, parquet_bytes
 
 Item = TypeVar("Item")
 Work = Callable[[Sequence[Item]], pl.DataFrame]

@@ -32,10 +32,11 @@ from ich.errors import (
     visible,
 )
 from ich.evaluation.terminal import print_results
+from ich.files import read_json
 from ich.interrupts import check, stop_on_signals
 from ich.stages import STEPS, fetch_inputs, is_up_to_date, run_step
 from ich.terminal import print_config_keys, print_info, print_outcome, print_predictions
-from ich.workspace import Workspace, read_json
+from ich.workspace import Workspace
 
 app = App(
     name="ich",

@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ich.errors import DataError
+from ich.files import atomic, read_json, write_json
 from ich.sources import archive, remote
-from ich.workspace import Workspace, atomic, read_json, write_json
+from ich.workspace import Workspace
 
 
 def fetch_labels(workspace: Workspace) -> None:

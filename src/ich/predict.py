@@ -15,10 +15,10 @@ from ich.dicom.header import SliceHeader
 from ich.dicom.read import CtSlice, read_slice
 from ich.dicom.series import order_series
 from ich.errors import DataError, UnreadableSlice, printable
+from ich.files import write_csv
 from ich.labels import LABELS
 from ich.progress import progress_bar
 from ich.windows import rgb_from_hu
-from ich.workspace import write_csv
 
 COLUMNS = (
     "file",

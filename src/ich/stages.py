@@ -12,8 +12,9 @@ from ich import __version__
 from ich.config import Experiment, StepName
 from ich.config.keys import WITHOUT_EFFECT, differences
 from ich.errors import DataError
+from ich.files import each_file, fingerprint, read_json, write_json
 from ich.labels import is_augmented
-from ich.workspace import Outcome, Workspace, each_file, fingerprint, provenance, read_json, write_json
+from ich.workspace import Outcome, Workspace, provenance
 
 
 @dataclass(frozen=True)

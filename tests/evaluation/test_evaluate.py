@@ -19,9 +19,10 @@ from ich.config import Experiment
 from ich.errors import DataError
 from ich.evaluation import evaluate as stage
 from ich.evaluation import plots, report
+from ich.files import fingerprint
 from ich.labels import LABELS, SUBTYPES
 from ich.png import encode_png, read_png
-from ich.workspace import SPLITS, Workspace, fingerprint
+from ich.workspace import SPLITS, Workspace
 
 PATIENTS = {"train": 3, "val": 10, "test": 12}
 SLICES = 4

@@ -8,12 +8,13 @@ from pydicom.uid import JPEG2000Lossless
 
 from conftest import make_labels, make_slice
 from ich.errors import DataError
+from ich.files import read_json
 from ich.prepare.identical import find_identical
 from ich.prepare.index import index
 from ich.prepare.patients import patients
 from ich.prepare.split import split
 from ich.prepare.splits_file import read_assignment
-from ich.workspace import Workspace, read_json
+from ich.workspace import Workspace
 from transfer_syntaxes import encode
 
 

@@ -7,10 +7,11 @@ import polars as pl
 from conftest import make_slice
 from ich import chunks
 from ich.dicom.read import read_slice
+from ich.files import fingerprint
 from ich.prepare.preprocess import preprocess
 from ich.prepare.sample import sample
 from ich.windows import rgb_from_hu
-from ich.workspace import Workspace, fingerprint
+from ich.workspace import Workspace
 
 
 def prepared(experiment, **sections):

@@ -7,9 +7,10 @@ import pytest
 
 from conftest import make_labels
 from ich.config.read import load
+from ich.files import write_json
 from ich.labels import LABELS, SUBTYPES
 from ich.prepare.sample import draw, sample
-from ich.workspace import Workspace, write_json
+from ich.workspace import Workspace
 
 REFERENCE = Path(__file__).parents[2] / "configs" / "reference.yaml"
 

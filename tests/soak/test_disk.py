@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from ich.cli import run_command
-from ich.workspace import fingerprint
+from ich.files import fingerprint
 
 STEPS = "[index, split, sample, copy, preprocess]"
 FULL = r"ich: the disk is full while writing \S*{}/\S+; free space \(.*\) and run again\n"

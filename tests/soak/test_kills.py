@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from runs import run, run_here, start
 
-from ich.workspace import fingerprint
+from ich.files import fingerprint
 
 STEPS = ("phantom", "index", "split", "sample", "copy", "preprocess", "augment", "datacard")
 CHUNK = 16

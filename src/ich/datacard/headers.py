@@ -8,9 +8,9 @@ from pydicom.uid import UID
 
 from ich.datacard.distributions import distribution, value_counts
 from ich.dicom.series import SAME_PLACE_MM, TOLD_DEGREES, UNEVEN_SHARE
+from ich.files import read_parquet
 from ich.prepare.ledger import INDEX_SCHEMA
 from ich.prepare.patients import READABLE
-from ich.workspace import read_parquet
 
 _COLUMNS = (
     "status", "series", "tilt_degrees", "row_spacing_mm", "column_spacing_mm", "rows", "columns", "bits_stored",

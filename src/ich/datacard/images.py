@@ -10,12 +10,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ich.datacard.distributions import distribution
+from ich.files import read_parquet
 from ich.labels import IMAGE_ID, LABELS
 from ich.png import read_png
 from ich.prepare.ledger import SLICES_SCHEMA
 from ich.prepare.patients import READABLE
 from ich.progress import progress_bar
-from ich.workspace import Workspace, read_parquet
+from ich.workspace import Workspace
 
 MOST_IMAGES = 1_000  # of a sample; for colours, the mean of a channel is then known to some percent of its spread
 SHOWN = 6  # images of each label and of each repair

@@ -8,11 +8,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from ich.files import write_text
 from ich.labels import LABELS, SUBTYPES
 from ich.page import data_uri, environment, shrink
 from ich.png import encode_png
 from ich.prepare.ledger import STATUSES
-from ich.workspace import write_text
 
 IMAGE_SIDE = 128  # pixels, at most: 80 images stay under 2 MB
 MOST_REASONS, MOST_VALUES = 100, 12  # rows of a table; data_card.json has all

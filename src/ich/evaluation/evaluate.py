@@ -16,22 +16,12 @@ from ich.errors import DataError
 from ich.evaluation import baseline, examples, leakage, plots, predictions, report, results, summary, terminal
 from ich.evaluation.predictions import Scored
 from ich.evaluation.thresholds import Threshold, choose
+from ich.files import fingerprint, read_parquet, write_bytes, write_csv, write_json, write_parquet
 from ich.labels import IMAGE_ID, LABELS, is_augmented, read_table
 from ich.prepare.ledger import IDENTITY_SCHEMA
 from ich.progress import progress_bar
 from ich.sources import locate_files
-from ich.workspace import (
-    SPLITS,
-    Outcome,
-    Workspace,
-    fingerprint,
-    provenance,
-    read_parquet,
-    write_bytes,
-    write_csv,
-    write_json,
-    write_parquet,
-)
+from ich.workspace import SPLITS, Outcome, Workspace, provenance
 
 HELD_OUT = ("val", "test")
 

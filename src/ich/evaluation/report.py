@@ -9,10 +9,11 @@ import yaml
 
 from ich.evaluation.plots import Pictures
 from ich.evaluation.results import Sample
+from ich.files import write_text
 from ich.labels import LABELS
 from ich.page import data_uri, environment, shrink
 from ich.png import encode_png, read_png
-from ich.workspace import Workspace, write_text
+from ich.workspace import Workspace
 
 ENOUGH_PATIENTS = 20  # positive ones; a rule of thumb: percentile intervals of fewer cover clearly less than 95 %
 IMAGE_SIDE = 256  # pixels, at most: 24 examples stay under 2 MB

@@ -21,6 +21,7 @@ import polars as pl
 
 from ich.chunks import run_in_chunks
 from ich.config import Experiment
+from ich.files import atomic, file_sizes, write_bytes, write_parquet
 from ich.labels import IMAGE_ID, LABELS, SUBTYPES
 from ich.phantom import quirks
 from ich.phantom.dicom_writer import Identity, encode_file
@@ -28,7 +29,7 @@ from ich.phantom.patient import Patient, Slice, draw_count, draw_patient, make_s
 from ich.phantom.scanner import geometry, reshape
 from ich.phantom.skull import AIR
 from ich.png import encode_png
-from ich.workspace import Outcome, Workspace, atomic, file_sizes, write_bytes, write_parquet
+from ich.workspace import Outcome, Workspace
 
 VERSION = 4  # of the phantoms: raise it when the same seed gives other bytes
 CSV_ORDER = (*SUBTYPES, "any")

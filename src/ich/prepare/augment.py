@@ -14,9 +14,10 @@ from ich.augmentation import compiled, draw, item_keys
 from ich.chunks import run_in_chunks
 from ich.config import Augment, Experiment
 from ich.errors import DataError
+from ich.files import file_sizes, fingerprint, write_bytes, write_csv
 from ich.labels import IMAGE_ID, LABELS, counts, is_augmented, original_id, read_table
 from ich.png import encode_png, read_png
-from ich.workspace import SPLITS, Outcome, Workspace, file_sizes, fingerprint, write_bytes, write_csv
+from ich.workspace import SPLITS, Outcome, Workspace
 
 # The last batch is filled up to this, so that one compiled program makes every image, and reruns agree to the byte.
 BATCH = 32

@@ -14,11 +14,12 @@ import polars as pl
 from ich.config import Copy, Experiment
 from ich.dicom.read import read_bytes
 from ich.errors import DataError, UnreadableSlice
+from ich.files import fingerprint, list_names, name_file, staging, sweep_staging, write_csv
 from ich.labels import IMAGE_ID, read_table
 from ich.progress import progress_bar
 from ich.sources import Files, is_folder, locate_files, read_file
 from ich.sources.file import SourceFile
-from ich.workspace import Outcome, Workspace, fingerprint, list_names, name_file, staging, sweep_staging, write_csv
+from ich.workspace import Outcome, Workspace
 
 Result = Literal["copied", "there already", "read in place", "missing"]
 _AT_ONCE = 10_000  # files that are handed to the threads together: all at once would take 2 kB of memory each

@@ -9,10 +9,10 @@ import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ich.files import read_parquet
 from ich.labels import IMAGE_ID, LABELS
 from ich.prepare.ledger import IDENTITY_SCHEMA
 from ich.prepare.patients import PATIENT, READABLE
-from ich.workspace import read_parquet
 
 LISTING = "identical_pixels.csv"
 TISSUE_HU = -500  # air and a table stay below: two such slices are alike without being of one patient

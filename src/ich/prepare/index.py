@@ -12,6 +12,7 @@ from ich.dicom import plain
 from ich.dicom.isolated import SECONDS
 from ich.dicom.read import HEADER_BYTES, parse_header, parse_slice
 from ich.errors import UnreadableSlice
+from ich.files import write_csv
 from ich.labels import IMAGE_ID, read_long_labels
 from ich.prepare.ledger import (
     INDEX_SCHEMA,
@@ -26,7 +27,7 @@ from ich.prepare.ledger import (
 )
 from ich.sources import Content, Files, expected, list_files, read_file, read_files
 from ich.sources.file import LISTING, SourceFile
-from ich.workspace import Outcome, Workspace, write_csv
+from ich.workspace import Outcome, Workspace
 
 
 def index(config: Experiment) -> Outcome:

@@ -14,9 +14,9 @@ from ich.dicom.header import SliceHeader, SlicePlane
 from ich.dicom.read import CtSlice
 from ich.dicom.series import order_series, tilt_degrees
 from ich.errors import CannotRead, DataError, UnreadableSlice
+from ich.files import sink_parquet
 from ich.labels import IMAGE_ID
 from ich.sources.file import SourceFile
-from ich.workspace import sink_parquet
 
 Row = dict[str, Any]
 

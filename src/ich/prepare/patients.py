@@ -5,9 +5,10 @@ from pathlib import Path
 import polars as pl
 
 from ich.errors import DataError
+from ich.files import read_parquet
 from ich.labels import IMAGE_ID
 from ich.prepare.ledger import IDENTITY_SCHEMA
-from ich.workspace import Workspace, read_parquet
+from ich.workspace import Workspace
 
 READABLE = pl.col("status").is_in(["ok", "repaired"])
 

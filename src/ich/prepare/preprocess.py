@@ -13,6 +13,7 @@ from ich.config import Experiment, Preprocess
 from ich.dicom.isolated import SECONDS
 from ich.dicom.read import parse_slice
 from ich.errors import UnreadableSlice
+from ich.files import fingerprint, list_names, name_file, staging, sweep_staging
 from ich.labels import IMAGE_ID, read_table
 from ich.png import encode_png
 from ich.prepare.ledger import (
@@ -31,7 +32,7 @@ from ich.prepare.split_folders import fill_split_folders, fills_split_folders
 from ich.sources import Content, locate_files, read_files
 from ich.sources.file import SourceFile
 from ich.windows import rgb_from_hu
-from ich.workspace import Outcome, Workspace, fingerprint, list_names, name_file, staging, sweep_staging
+from ich.workspace import Outcome, Workspace
 
 
 def preprocess(config: Experiment) -> Outcome:

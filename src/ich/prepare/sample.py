@@ -5,10 +5,11 @@ import polars as pl
 
 from ich.config import Experiment
 from ich.errors import DataError
+from ich.files import write_csv
 from ich.labels import IMAGE_ID, LABELS, counts, read_long_labels
 from ich.prepare.patients import patients
 from ich.prepare.splits_file import read_assignment
-from ich.workspace import Outcome, Workspace, write_csv
+from ich.workspace import Outcome, Workspace
 
 
 def sample(config: Experiment) -> Outcome:

@@ -7,6 +7,7 @@ import polars as pl
 
 from ich.config import Experiment, StepName
 from ich.errors import DataError
+from ich.files import write_csv, write_json
 from ich.labels import IMAGE_ID, LABELS, counts, read_long_labels, read_table
 from ich.prepare.assign import assign_patients, assign_slices
 from ich.prepare.identical import LISTING, Identical, count_identical, find_identical, list_identical
@@ -14,7 +15,7 @@ from ich.prepare.patients import known_ledger, patients
 from ich.prepare.published import apply_published, read_published
 from ich.prepare.split_folders import fill_split_folders, fills_split_folders
 from ich.prepare.splits_file import assignment_sha256
-from ich.workspace import SPLITS, Outcome, Workspace, write_csv, write_json
+from ich.workspace import SPLITS, Outcome, Workspace
 
 
 def split(config: Experiment) -> Outcome:

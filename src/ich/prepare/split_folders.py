@@ -10,11 +10,12 @@ import polars as pl
 
 from ich.config import Experiment, StepName
 from ich.errors import DataError
+from ich.files import read_parquet, write_csv
 from ich.labels import AUGMENTED, IMAGE_ID, is_augmented, read_table
 from ich.prepare.ledger import IDENTITY_SCHEMA
 from ich.prepare.patients import READABLE
 from ich.prepare.splits_file import read_assignment
-from ich.workspace import SPLITS, Workspace, read_parquet, write_csv
+from ich.workspace import SPLITS, Workspace
 
 
 def fills_split_folders(step: Literal["split", "preprocess"], config: Experiment) -> bool:

@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 
 from ich.errors import DataError
+from ich.files import read_json
 from ich.labels import IMAGE_ID
 from ich.prepare.patients import patients
-from ich.workspace import SPLITS, Workspace, read_json
+from ich.workspace import SPLITS, Workspace
 
 
 def read_assignment(workspace: Workspace) -> pl.DataFrame:

@@ -7,10 +7,11 @@ from typing import Any, Literal
 import polars as pl
 
 from ich.config import Experiment, StepName
+from ich.files import read_parquet
 from ich.labels import IMAGE_ID
 from ich.prepare.ledger import STATUSES, status_counts
 from ich.stages import read_record
-from ich.workspace import Workspace, read_parquet
+from ich.workspace import Workspace
 
 LedgerStep = Literal["index", "preprocess"]
 EXAMPLES = 3  # ids that are named of each reason

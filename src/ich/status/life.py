@@ -9,10 +9,11 @@ import polars as pl
 
 from ich.config import Experiment
 from ich.errors import DataError, one_line
+from ich.files import fingerprint, read_json
 from ich.labels import IMAGE_ID, LABELS, original_id
 from ich.prepare.splits_file import read_assignment
 from ich.sources import is_folder, locate_files
-from ich.workspace import SPLITS, Workspace, fingerprint, read_json
+from ich.workspace import SPLITS, Workspace
 
 _SHORTEST = 5  # characters that a near match shares with what was asked for: ID_ and two more
 _NEAR = 3

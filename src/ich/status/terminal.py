@@ -39,7 +39,7 @@ def print_status(console: Console, facts: Mapping[str, Any]) -> None:
 def _state(step: Mapping[str, Any]) -> str:
     if step["stale"] is None:
         return "[green]up to date[/green]"
-    finished = f" ({step['chunks']:,} chunks of it are)" if step["chunks"] else ""
+    finished = f" (finished chunks: {step['chunks']:,})" if step["chunks"] else ""
     return f"[yellow]{'stale: ' if step['time'] else ''}{escape(step['stale'])}{finished}[/yellow]"
 
 

@@ -24,10 +24,10 @@ from tensorboardX import SummaryWriter
 
 from ich.data import Manifest
 from ich.errors import IchError
+from ich.files import atomic, write_text
 from ich.progress import progress_bar
 from ich.training.learner import predict
 from ich.training.losses import binary_crossentropy
-from ich.workspace import atomic, write_text
 
 Logs = dict[str, Any]
 

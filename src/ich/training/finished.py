@@ -11,9 +11,10 @@ import polars as pl
 
 from ich import __version__
 from ich.errors import DataError
+from ich.files import file_sizes, fingerprint, read_json, read_parquet, write_json
 from ich.labels import IMAGE_ID
 from ich.training.phases import Stage
-from ich.workspace import Workspace, file_sizes, fingerprint, read_json, read_parquet, write_json
+from ich.workspace import Workspace
 
 
 class FinishedStages:

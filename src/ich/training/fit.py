@@ -17,6 +17,7 @@ from ich.config import Experiment, Phase, Train
 from ich.cpu_memory import keep_freed_memory
 from ich.data import Manifest, read_manifest
 from ich.errors import DataError, IchError
+from ich.files import fingerprint, read_json, write_json
 from ich.labels import LABELS, Label
 from ich.models.build import Networks, build, set_trainable, start_stage2_from_gate
 from ich.precision import computes_on_cpu, resolve_precision
@@ -25,7 +26,7 @@ from ich.training.finished import FinishedStages
 from ich.training.gating import choose_gate, conditional_prevalence
 from ich.training.learner import Learner, training_batches
 from ich.training.phases import Stage, stages
-from ich.workspace import Outcome, Workspace, fingerprint, provenance, read_json, write_json
+from ich.workspace import Outcome, Workspace, provenance
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,7 @@ import polars as pl
 import pytest
 
 from ich.errors import DataError
-from ich.workspace import (
-    atomic,
-    file_sizes,
-    fingerprint,
-    read_json,
-    read_parquet,
-    write_bytes,
-    write_json,
-    write_parquet,
-)
+from ich.files import atomic, file_sizes, fingerprint, read_json, read_parquet, write_bytes, write_json, write_parquet
 
 
 def test_a_write_that_fails_leaves_the_last_file_and_no_other(tmp_path):
@@ -34,7 +25,7 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")  # as the system says it: without a name
 
-    monkeypatch.setattr("ich.workspace._new_file", full)
+    monkeypatch.setattr("ich.files._new_file", full)
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(OSError, match="No space left") as error:
         write_bytes(tmp_path / "a.png", b"1")
