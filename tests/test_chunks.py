@@ -1,3 +1,7 @@
+import multiprocessing
+import os
+import signal
+
 import numpy as np
 import polars as pl
 import pytest
@@ -5,6 +9,7 @@ import pytest
 from ich import chunks
 from ich.chunks import holds, run_in_chunks
 from ich.errors import IchError
+from ich.interrupts import stop_on_signals
 from ich.sources.file import SourceFile
 
 ITEMS = list(range(10))
@@ -43,6 +48,21 @@ def test_a_run_that_was_cut_off_continues(tmp_path):
     assert len(done) == 2
     assert run(tmp_path) == [item**2 for item in ITEMS]
     assert all(path.stat().st_mtime_ns == time for path, time in done.items())
+
+
+class Interrupting(list):
+    """Whoever takes a chunk of it while a worker is there, interrupts himself."""
+
+    def __getitem__(self, chunk):
+        if multiprocessing.active_children():
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().__getitem__(chunk)
+
+
+def test_an_interrupt_while_work_is_handed_out_is_not_lost(tmp_path, capfd):
+    with stop_on_signals(), pytest.raises(KeyboardInterrupt):
+        run(tmp_path, items=Interrupting(range(99)), workers=2)
+    assert capfd.readouterr().err == ""
 
 
 def test_changed_inputs_settings_or_lost_results_are_done_again(tmp_path):

@@ -27,6 +27,7 @@ import xxhash
 from ich import __version__
 from ich.errors import IchError
 from ich.files import atomic, parquet_bytes
+from ich.interrupts import check, remembered_only
 from ich.labels import IMAGE_ID
 from ich.progress import progress_bar
 from ich.sources.file import SourceFile
@@ -157,9 +158,10 @@ def _run_in_processes(
     pending: set[Future[int]] = set()
     try:
         while True:
-            with _interrupts_ignored():  # by workers too: they inherit it, and are started as work is submitted
+            with remembered_only(), _interrupts_held():  # workers are started as work is submitted, and inherit it
                 room = processes * (1 + WAITING) - len(pending)
                 pending |= {pool.submit(do, chunk, part) for chunk, part in islice(jobs, room)}
+            check()
             if not pending:
                 return
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -172,20 +174,21 @@ def _run_in_processes(
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C is the parent's business; a worker that it stopped would only print a traceback."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals belong to the main thread
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits until the block ends; in a process that is started here, until `_start_worker` forgets it.
+
+    It is the parent's business; a worker that it stopped would only print a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     one_thread()
 
