@@ -1,4 +1,5 @@
 import errno
+import os
 
 import polars as pl
 import pytest
@@ -19,6 +20,15 @@ def test_a_write_that_fails_leaves_the_last_file_and_no_other(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a.txt", "before")]
+
+
+def test_rights_are_those_that_the_user_gives(tmp_path):
+    before = os.umask(0o077)
+    try:
+        write_json(tmp_path / "a.json", {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_full_disk_names_the_file(tmp_path, monkeypatch):

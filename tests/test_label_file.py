@@ -55,6 +55,20 @@ def test_a_damaged_or_half_fetched_one_is_fetched_again(zipped):
         assert record.exists()
 
 
+def test_what_else_lies_where_labels_are_fetched_to_stays(zipped, tmp_path):
+    folder = Workspace(zipped).fetched
+    folder.mkdir(parents=True)
+    mine = (tmp_path / "x.zip").rename(folder / "x.zip")
+    data = zipped.data.model_copy(update={"labels": str(mine / "a" / "labels.csv")})
+    inside = Workspace(zipped.model_copy(update={"data": data}))
+    fetch_labels(inside)
+    assert len(read_long_labels(inside.label_csv)[0]) == 48
+    mine.write_bytes(b"damaged meanwhile")
+    with pytest.raises(DataError, match="cannot be read"):
+        fetch_labels(inside)
+    assert sorted(path.name for path in folder.iterdir()) == ["labels.csv", "x.zip"]  # what was fetched is still there
+
+
 def test_info_writes_nothing(zipped):
     assert disk_need(zipped) > 0
     assert not zipped.workspace.exists()

@@ -35,7 +35,7 @@ from ich.sources.file import SourceFile
 Item = TypeVar("Item")
 Work = Callable[[Sequence[Item]], pl.DataFrame]
 Job = tuple[Sequence[Item], Path]  # a chunk, and its part's path up to the hash of its bytes
-CHUNK = 256  # slices: half a second of work, the most that a cut-off run does again
+CHUNK = 256  # slices: half a second of work, the most that each worker of a cut-off run does again
 WAITING = 2  # chunks for each worker, beside the one that it has: more would only take memory
 
 

@@ -31,7 +31,7 @@ def claimed(config: Experiment) -> Iterator[None]:
     path = workspace.records / ".lock"
     lock = _open_lock(path)
     try:
-        if _is_locked(lock, workspace):
+        if _take_lock(lock, workspace):
             remove_half_written(workspace)
         _sign(lock, path)
         yield
@@ -97,7 +97,7 @@ def _open_lock(path: Path) -> int:
     return lock
 
 
-def _is_locked(lock: int, workspace: Workspace) -> bool:
+def _take_lock(lock: int, workspace: Workspace) -> bool:
     """Whether the workspace is ours alone; False on a file system without locks, where nobody can tell.
 
     Raises:
@@ -128,8 +128,7 @@ def _sign(lock: int, path: Path) -> None:
     """Say who works here, for those who come meanwhile."""
     text = f"process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
     try:
-        os.truncate(lock, 0)
-        os.pwrite(lock, text.encode(), 0)
+        os.truncate(lock, os.pwrite(lock, text.encode(), 0))  # in this order: it is never empty
     except OSError as error:  # a full disk
         error.filename = str(path)
         raise

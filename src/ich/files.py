@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from uuid import uuid4
 
 from ich.errors import DataError, one_line
 
@@ -28,12 +29,10 @@ _ROW_GROUP = 10_000  # rows, held in memory together; fixed, for the same bytes 
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it is renamed to `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}{_WRITING}", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}{_WRITING}{uuid4().hex}{path.suffix}")
+    temporary.open("xb").close()  # with the rights that the user's umask gives; nothing is written through
     try:
         yield temporary
-        temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -42,7 +41,10 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically; its folder must exist. Cheaper than `atomic`, for files by the thousand."""
+    """Write a file atomically; its folder must exist. Cheaper than `atomic`, for images.
+
+    For very many small ones, `staging` is quicker where several processes make them.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with _new_file(temporary) as file:
@@ -192,7 +194,9 @@ def staging(folder: Path) -> tempfile.TemporaryDirectory[str]:
 
 def sweep_staging(folder: Path) -> None:
     """Remove what killed commands were making in a folder."""
-    for leftover in folder.glob(f"{_WRITING}*"):
+    with os.scandir(folder) as entries:  # a name at a time: there may be a million
+        leftovers = [folder / entry.name for entry in entries if entry.name.startswith(_WRITING)]
+    for leftover in leftovers:
         if leftover.is_symlink() or not leftover.is_dir():
             leftover.unlink(missing_ok=True)
         else:

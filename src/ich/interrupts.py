@@ -4,9 +4,11 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 _asked = threading.Event()
+_listening = threading.Event()  # `stop_on_signals` is there to forget, at its end, what was asked
 
 
 @contextlib.contextmanager
@@ -23,12 +25,13 @@ def stop_on_signals() -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     print_lost = sys.unraisablehook
     sys.unraisablehook = lambda lost: None if lost.exc_type is KeyboardInterrupt else print_lost(lost)
+    _listening.set()
     try:
         yield
     finally:
         sys.unraisablehook = print_lost
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _restore(before)
+        _listening.clear()
         _asked.clear()
 
 
@@ -45,15 +48,23 @@ def remembered_only() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _restore(before)
+
+
+def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler or signal.SIG_DFL)  # None: one that was not installed from Python
 
 
 def check() -> None:
     """Raise KeyboardInterrupt if a signal came; long loops call this once a round.
 
+    A command goes on raising until it ends; outside of one, as in a notebook, it is raised once.
+
     Python delivers a signal wherever the interpreter is just then. In a destructor, or in a callback that C++ called,
     the exception is lost, and the command would go on as if nobody had asked it to stop.
     """
     if _asked.is_set():
+        if not _listening.is_set():
+            _asked.clear()
         raise KeyboardInterrupt

@@ -1,6 +1,5 @@
 """The label CSV, where it has a URL or is in a zip file: fetched into the workspace, and again when it has changed."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +21,10 @@ def fetch_labels(workspace: Workspace) -> None:
     if not workspace.fetches_labels:
         return
     source, target = str(workspace.config.data.labels), workspace.label_csv
-    record, state = target.parent / "fetched.json", _state(source)
+    record, state = workspace.fetched / "fetched.json", _state(source)
     if target.is_file() and record.is_file() and _read(record) == state:
         return
-    shutil.rmtree(target.parent, ignore_errors=True)  # of another source too
+    record.unlink(missing_ok=True)  # from here on the file may be of either source
     with atomic(target) as temporary:
         _fetch(source, temporary)
     write_json(record, state)

@@ -32,7 +32,12 @@ class Workspace:
         labels = self.config.data.labels
         if labels is None:
             return self.phantom / "stage_2_train.csv"
-        return self.root / "labels" / Path(labels).name if self.fetches_labels else Path(labels)
+        return self.fetched / Path(labels).name if self.fetches_labels else Path(labels)
+
+    @property
+    def fetched(self) -> Path:
+        """Folder of a label CSV that has a URL or is in a zip file."""
+        return self.root / "labels"
 
     @property
     def fetches_labels(self) -> bool:
@@ -140,7 +145,7 @@ class Workspace:
     def folders(self) -> tuple[Path, ...]:
         """Every folder that steps fill, clear or remove, or may; and what lies in those that hold others."""
         top = (
-            self.phantom, self.copies, self.png, *(self.images(split) for split in SPLITS), self.models,
+            self.fetched, self.phantom, self.copies, self.png, *(self.images(split) for split in SPLITS), self.models,
             self.run.parent, self.run, self.parts, self.records,
         )  # fmt: skip
         holders = (self.phantom, self.parts, self.run, self.run / "tensorboard")
@@ -163,7 +168,9 @@ def remove_half_written(workspace: Workspace) -> None:
 
     Folders of images, and of parts, are swept by the steps that fill them.
     """
-    for folder in (workspace.root, workspace.phantom, workspace.records, workspace.models, workspace.run):
+    for folder in (
+        workspace.root, workspace.fetched, workspace.phantom, workspace.records, workspace.models, workspace.run,
+    ):  # fmt: skip
         sweep_half_written(folder)
 
 

@@ -90,6 +90,22 @@ def test_a_damaged_copy_is_made_again(tmp_path, folder):
     assert os.listdir(folder) == []  # noqa: PTH208
 
 
+def test_a_store_that_tells_no_time_is_asked_again(tmp_path, folder):
+    source, target = tmp_path / "a.dcm", tmp_path / "b.dcm"
+    for content in (b"1234", b"4321"):
+        source.write_bytes(content)
+        assert bring(located(source)._replace(modified_ns=0), target, Copy(mode="copy"), folder) == "copied"
+        assert target.read_bytes() == content
+
+
+def test_a_folder_of_copies_that_is_gone_is_no_missing_file(tmp_path, folder):
+    source = tmp_path / "a.dcm"
+    source.write_bytes(b"1234")
+    for made, target in ((folder / "gone", tmp_path / "b.dcm"), (folder, tmp_path / "gone" / "b.dcm")):
+        with pytest.raises(FileNotFoundError, match="gone/"):
+            bring(located(source), target, Copy(mode="copy"), made)
+
+
 def test_a_copy_whose_original_is_gone_is_kept(tmp_path, folder):
     source, target = tmp_path / "a.dcm", tmp_path / "b.dcm"
     target.write_bytes(b"1234")
@@ -110,13 +126,14 @@ def test_a_link_is_replaced_by_a_copy_not_written_through(tmp_path, folder):
 
 
 @pytest.mark.parametrize("mode", ["copy", "link"])
-def test_originals_are_never_the_target(experiment, small_dataset, tmp_path, mode):
+@pytest.mark.parametrize(("workspace", "name"), [(".", "dicom"), ("dicom/workspace", "raw_dicom")])
+def test_originals_are_never_the_target_nor_around_it(experiment, small_dataset, tmp_path, mode, workspace, name):
     config = experiment(
-        sample={"scope": "all"}, copy={"mode": mode}, steps=["sample", "copy"], workspace=str(tmp_path),
-        names={"dicom": "dicom"},
+        sample={"scope": "all"}, copy={"mode": mode}, steps=["sample", "copy"], workspace=str(tmp_path / workspace),
+        names={"dicom": name},
     )  # fmt: skip
     sample(config)
-    with pytest.raises(DataError, match="is the folder of the originals"):
+    with pytest.raises(DataError, match=f"{name} is, or is in, .*dicom, the folder of the originals"):
         copy(config)
     assert all((tmp_path / "dicom" / f"{name}.dcm").stat().st_size > 8000 for name in small_dataset)
 

@@ -91,6 +91,8 @@ def test_hashes_are_of_the_hu_whatever_the_file(experiment, small_dataset, tmp_p
     encode(compressed, JPEG2000Lossless)
     make_slice(shifted, (hu + 1000).astype(np.uint16), RescaleIntercept=-1000, PatientID="C")
     make_slice(signed, hu.astype(np.int16), RescaleIntercept=0, PatientID="D")
+    wrapped = source / f"{small_dataset[1]}.dcm"
+    make_slice(wrapped, np.full((64, 64), 3096, np.uint16), RescaleIntercept=0)
     make_slice(turned, (hu + 1024).astype(np.uint16).reshape(32, 64), PatientID="E")  # the same bytes, another picture
     make_slice(broken, (hu + 1024).astype(np.uint16), PatientID="F")
     broken.write_bytes(broken.read_bytes()[:-99])
@@ -101,7 +103,12 @@ def test_hashes_are_of_the_hu_whatever_the_file(experiment, small_dataset, tmp_p
     assert len(same) == 1
     assert rows[turned.stem]["hu_hash"] not in same
     assert (rows[broken.stem]["status"], rows[broken.stem]["hu_hash"]) == ("ok", None)  # its header can be read
-    assert outcome.counts["ok"] == 48
+    assert rows[broken.stem]["reason"] == "header only: holds 3,997 of 4,096 pixel bytes"
+    assert (rows[wrapped.stem]["status"], rows[wrapped.stem]["repairs"]) == ("repaired", ["twelve_bit_wrap"])
+    assert {name: outcome.counts[name] for name in ("ok", "repaired", "repair: twelve_bit_wrap")} == {
+        "ok": 47, "repaired": 1, "repair: twelve_bit_wrap": 1,
+    }  # fmt: skip
+    assert (outcome.counts["with a hash of the pixels"], outcome.incomplete) == (47, False)
     groups = find_identical(Workspace(config).index).groups
     assert sorted(groups["patient"]) == ["A", "B", "C", "D"]
     plainly = experiment()

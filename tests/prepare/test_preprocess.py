@@ -1,15 +1,18 @@
+import resource
 from pathlib import Path
 
 import cv2
 import numpy as np
 import polars as pl
+import pytest
 
 from conftest import make_slice
 from ich import chunks
 from ich.dicom.read import read_slice
 from ich.files import fingerprint
-from ich.prepare.preprocess import preprocess
+from ich.prepare.preprocess import preprocess, preprocess_chunk
 from ich.prepare.sample import sample
+from ich.sources import locate_files
 from ich.windows import rgb_from_hu
 from ich.workspace import Workspace
 
@@ -31,6 +34,18 @@ def test_png_is_the_window_of_the_slice(experiment, small_dataset):
         np.testing.assert_array_equal(image, rgb_from_hu(hu, config.preprocess.windows, 64))
     row = table.row(0, named=True)
     assert fingerprint(workspace.png / f"{row['ImageID']}.png") == row["png_sha256"]
+
+
+def test_an_image_that_does_not_fit_on_the_disk_is_no_image(experiment, small_dataset, tmp_path):
+    (file,) = locate_files(small_dataset[:1], [str(tmp_path / "dicom")])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # the first write is short, as at the end of a disk
+    try:
+        with pytest.raises(OSError, match=f"File too large: .*{file.image_id}"):
+            preprocess_chunk([file], tmp_path, experiment().preprocess)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.glob("*.png"))
 
 
 def test_every_slice_keeps_a_row(experiment, small_dataset, tmp_path):

@@ -51,8 +51,8 @@ def config(config_file, small_dataset) -> str:
 
 
 PLACES = (
-    "raw_png", "raw_dicom", "data_train", "data_val", "phantom", "phantom/masks", "models", "runs", "runs/default",
-    "runs/default/tensorboard", "runs/default/tensorboard/gate", "parts", "parts/preprocess", "records",
+    "labels", "raw_png", "raw_dicom", "data_train", "data_val", "phantom", "phantom/masks", "models", "runs",
+    "runs/default", "runs/default/tensorboard", "runs/default/tensorboard/gate", "parts", "parts/preprocess", "records",
 )  # fmt: skip
 
 

@@ -86,6 +86,19 @@ def test_several_places_at_once(small_dataset, tmp_path, bucket):
         list_files(["s3://data", "s3://data2"])
 
 
+def test_large_files_are_asked_for_few_at_a_time(monkeypatch):
+    asked = []
+
+    def fetch(files, limit):
+        asked.append(sum(file.size for file in files))
+        return [b""] * len(files)
+
+    monkeypatch.setattr("ich.sources.remote.read_files", fetch)
+    files = [SourceFile(f"ID_{n}", f"s3://a/{n}", size, 0) for n, size in enumerate([2**24] * 9 + [10] * 70 + [2**30])]
+    assert [file for file, _ in read_files(files)] == files
+    assert (len(asked), max(asked[:-1]), asked[-1]) == (8, 2**25, 2**30)  # the last is refused unread, for its size
+
+
 @needs_store
 def test_an_index_reads_the_beginning_of_each_file_only(small_dataset, tmp_path, bucket, monkeypatch):
     bucket.put(str(tmp_path / "dicom"), "data/rsna", recursive=True)

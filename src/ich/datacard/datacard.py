@@ -11,7 +11,8 @@ from ich.errors import DataError, one_line
 from ich.files import fingerprint, read_json, write_json
 from ich.labels import IMAGE_ID, read_long_labels, read_table
 from ich.prepare.identical import LISTING
-from ich.status.ledgers import EXAMPLES, absence, ledger_paths, read_tally, that_do_not_add_up
+from ich.prepare.ledger import EXAMPLES
+from ich.status.ledgers import absence, ledger_paths, read_tally, that_do_not_add_up
 from ich.workspace import SPLITS, Outcome, SplitName, Workspace, provenance
 
 _ONE_SIDED = ("labels_without_files", "files_without_labels")

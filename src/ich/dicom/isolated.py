@@ -21,7 +21,21 @@ from typing import IO, Any, Literal
 from ich.errors import CannotRead, IchError, UnreadableSlice, one_line
 
 Task = Literal["header", "slice"]
-SECONDS = int(os.environ.get("ICH_SECONDS_A_FILE", "60"))  # an ordinary file takes a few milliseconds
+
+
+def seconds_a_file() -> int:
+    """ICH_SECONDS_A_FILE, or a minute.
+
+    Raises:
+        IchError: it is no whole number of seconds, 1 or more.
+    """
+    text = os.environ.get("ICH_SECONDS_A_FILE", "60")
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise IchError(f"ICH_SECONDS_A_FILE is {text}; set it to a whole number of seconds, 1 or more")
+    return int(text)
+
+
+SECONDS = seconds_a_file()  # an ordinary file takes a few milliseconds
 MEMORY = 2**30  # bytes that a file may need on top of the program: 16 times the largest slice that we take
 
 _READY = b"ready"

@@ -112,7 +112,11 @@ def bring(file: SourceFile, target: Path, how: Copy, folder: Path) -> Result:
         if has_copy and _is_current(file, target, how.verify):
             return "there already"
         _make_copy(file, target, how.verify, folder / target.name)
-    except (UnreadableSlice, FileNotFoundError):  # it was listed, but is gone, out of reach, or damaged in its zip file
+    except UnreadableSlice:  # it was listed, but is gone, out of reach, or damaged in its zip file
+        return "there already" if has_copy else "missing"
+    except FileNotFoundError as error:
+        if error.filename != file.path:  # the folder of the copies is gone: not the file's fault
+            raise
         return "there already" if has_copy else "missing"
     return "copied"
 
@@ -147,8 +151,11 @@ def _make_copy(file: SourceFile, target: Path, verify: Literal["size", "sha256"]
 
 
 def _is_current(file: SourceFile, copied: Path, verify: Literal["size", "sha256"]) -> bool:
-    """Uncompressed slices all have one size, so an earlier copy must have its original's time too, or its hash."""
-    same_time = file.modified_ns == copied.stat().st_mtime_ns
+    """Uncompressed slices all have one size, so an earlier copy must have its original's time too, or its hash.
+
+    A store that tells no time is asked for the file again.
+    """
+    same_time = file.modified_ns == copied.stat().st_mtime_ns and file.modified_ns > 0
     return (same_time or verify == "sha256") and _same(file, copied, verify)
 
 
@@ -166,17 +173,17 @@ def _sha256(file: SourceFile) -> str:
 
 
 def refuse_places(workspace: Workspace) -> None:
-    """Refuse copies that would write over their originals, and links to what has no path.
+    """Refuse copies that would lie among their originals, or be written over them, and links to what has no path.
 
     Raises:
         DataError: one of these.
     """
     mode = workspace.config.copy_.mode
     for source in workspace.originals if mode != "none" else ():
-        if workspace.copies.resolve() == Path(source).resolve():
+        if workspace.copies.resolve().is_relative_to(Path(source).resolve()):
             raise DataError(
-                f"{workspace.copies} is the folder of the originals, which are never changed; choose another "
-                "workspace, another names.dicom, or copy.mode: none"
+                f"{workspace.copies} is, or is in, {source}, the folder of the originals, which are never changed; "
+                "choose another workspace, or copy.mode: none"
             )
         if mode == "link" and not is_folder(source):
             raise DataError(f"copy.mode is link, but {source} is no folder; set copy.mode to copy or none")

@@ -23,6 +23,7 @@ from ich.prepare.ledger import (
     left_out,
     pixel_row,
     reason_row,
+    repair_counts,
     write_ledger,
 )
 from ich.sources import Content, Files, expected, list_files, read_file, read_files
@@ -59,8 +60,11 @@ def index(config: Experiment) -> Outcome:
     for name, slices in one_sided.items():
         write_csv(workspace.root / f"{name}.csv", slices.select(IMAGE_ID).sort(IMAGE_ID))
         outputs.append(workspace.root / f"{name}.csv")
-    found = rows.select(IMAGE_ID, "status", "reason", "patient", "series").collect()
-    return _outcome(found, len(files), len(one_sided["files_without_labels"]), outputs)
+    found = rows.select(IMAGE_ID, "status", "reason", "repairs", "patient", "series", "hu_hash").collect()
+    outcome = _outcome(found, len(files), len(one_sided["files_without_labels"]), outputs)
+    if config.index.hash:
+        outcome.counts["with a hash of the pixels"] = found["hu_hash"].count()
+    return outcome
 
 
 def index_chunk(files: Sequence[SourceFile], pixels: bool = False) -> pl.DataFrame:
@@ -68,8 +72,8 @@ def index_chunk(files: Sequence[SourceFile], pixels: bool = False) -> pl.DataFra
 
     Args:
         files: n files.
-        pixels: read them too, for the hash of the HU. A file whose pixels cannot be read is as good as before: what
-            counts here is its header.
+        pixels: read them too, for the hash of the HU and their repairs. A file whose pixels cannot be read is ok,
+            since what counts here is its header, but the reason is kept.
     """
     one = _with_pixels if pixels else _header_only
     contents = read_files(files, None if pixels else HEADER_BYTES)
@@ -92,15 +96,15 @@ def _with_pixels(file: SourceFile, content: Content) -> Row:
         return row
     try:
         return row | pixel_row(parse_slice(content))
-    except UnreadableSlice:
-        return row
+    except UnreadableSlice as error:
+        return row | {"reason": f"header only: {error}"}
 
 
 def _outcome(table: pl.DataFrame, asked: int, unlabelled: int, outputs: list[Path]) -> Outcome:
     counts = account(table, asked)
     return Outcome(
         counts={
-            "slices": len(table), **counts,
+            "slices": len(table), **counts, **{f"repair: {name}": n for name, n in repair_counts(table).items()},
             "patients": table["patient"].drop_nulls().n_unique(), "series": table["series"].drop_nulls().n_unique(),
             "files without labels": unlabelled,
         },

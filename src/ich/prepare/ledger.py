@@ -23,7 +23,8 @@ Row = dict[str, Any]
 Status = Literal["ok", "repaired", "quarantined", "missing"]
 STATUSES: tuple[Status, ...] = ("ok", "repaired", "quarantined", "missing")
 
-_NAMED, _REASONS = 3, 10  # ids of each reason, and reasons, that are printed; the ledger has all
+EXAMPLES = 3  # ids that are named of each reason; the ledger has all
+_REASONS = 10  # that are printed when a step ends
 
 _STATUS = {IMAGE_ID: pl.String, "path": pl.String, "size": pl.Int64, "status": pl.String, "reason": pl.String}
 _HEADER = {
@@ -53,7 +54,9 @@ _PIXELS = {
     "hu_min": pl.Int32,
     "hu_max": pl.Int32,
     "padding": pl.Float32,  # share of pixels below -1024 HU
-    "hu_hash": pl.String,  # XXH3 of 128 bits, hexadecimal, of the HU as int16, row by row: tells identical slices
+    # XXH3 of 128 bits, hexadecimal, of the HU as little-endian int16 (-1024 to 32767), row by row, seeded with the
+    # number of columns: tells identical slices.
+    "hu_hash": pl.String,
 }
 _IMAGE = {"png_size": pl.Int64, "png_sha256": pl.String}  # bytes
 _SAME_NAMES = _HEADER.keys() & SliceHeader.__dataclass_fields__.keys()
@@ -86,10 +89,11 @@ def header_row(header: SliceHeader) -> Row:
 
 
 def pixel_row(ct: CtSlice) -> Row:
-    """The columns that pixels fill, but for the status."""
+    """The columns that pixels fill, and the status."""
     found = ct.hounsfield
     return {
-        "repairs": list(found.repairs), "hu_min": found.lowest, "hu_max": found.highest, "padding": found.padding,
+        "status": "repaired" if found.repairs else "ok", "repairs": list(found.repairs),
+        "hu_min": found.lowest, "hu_max": found.highest, "padding": found.padding,
         "hu_hash": xxhash.xxh3_128_hexdigest(np.ascontiguousarray(found.hu).data, seed=found.hu.shape[1]),
     }  # fmt: skip
 
@@ -137,6 +141,23 @@ def status_counts(table: pl.DataFrame) -> dict[str, int]:
     return {status: found.get(status, 0) for status in STATUSES}
 
 
+def repair_counts(table: pl.DataFrame) -> dict[str, int]:
+    """Slices of each repair, commonest first; a slice can have several."""
+    names = table.select(pl.col("repairs").explode(empty_as_null=True)).drop_nulls()
+    found = names.group_by("repairs").len().sort(["len", "repairs"], descending=[True, False])
+    return dict(found.iter_rows())
+
+
+def reason_counts(table: pl.DataFrame) -> pl.DataFrame:
+    """`status`, `reason`, `slices` and the first ids as `examples`, a row a reason, commonest first."""
+    return (
+        table.filter(pl.col("reason").is_not_null())
+        .group_by("status", "reason", maintain_order=True)
+        .agg(slices=pl.len(), examples=pl.col(IMAGE_ID).head(EXAMPLES))
+        .sort("slices", descending=True, maintain_order=True)
+    )
+
+
 def account(table: pl.DataFrame, asked: int) -> dict[str, int]:
     """Rows of each status, of a ledger that has one row for every slice that was asked for.
 
@@ -151,14 +172,9 @@ def account(table: pl.DataFrame, asked: int) -> dict[str, int]:
 
 def left_out(table: pl.DataFrame, listing: str) -> list[str]:
     """Why slices were left out, a line a reason, commonest first, with the first few ids; `listing` holds them all."""
-    reasons = (
-        table.filter(pl.col("reason").is_not_null())
-        .group_by("status", "reason", maintain_order=True)
-        .agg(pl.len(), pl.col(IMAGE_ID).head(_NAMED))
-        .sort("len", descending=True, maintain_order=True)
-    )
+    reasons = reason_counts(table)
     lines = [
-        f"{status}: {reason}: {', '.join(ids)}{f' and {n - _NAMED} more' if n > _NAMED else ''}"
+        f"{status}: {reason}: {', '.join(ids)}{f' and {n - EXAMPLES} more' if n > EXAMPLES else ''}"
         for status, reason, n, ids in reasons.head(_REASONS).iter_rows()
     ]
     if len(reasons) > _REASONS:

@@ -25,6 +25,7 @@ from ich.prepare.ledger import (
     left_out,
     pixel_row,
     reason_row,
+    repair_counts,
     write_ledger,
 )
 from ich.prepare.patients import READABLE
@@ -90,7 +91,6 @@ def _preprocess_one(file: SourceFile, content: Content, folder: str, how: Prepro
     _write(f"{folder}/{file.image_id}.png", image)
     return {
         **header_row(ct.header), **pixel_row(ct),
-        "status": "repaired" if ct.hounsfield.repairs else "ok",
         "png_size": len(image), "png_sha256": hashlib.sha256(image).hexdigest(),
     }  # fmt: skip
 
@@ -98,7 +98,9 @@ def _preprocess_one(file: SourceFile, content: Content, folder: str, how: Prepro
 def _write(path: str, content: bytes) -> None:
     try:
         with open(path, "wb", buffering=0) as file:  # noqa: PTH123 - a third of the time
-            file.write(content)
+            rest = memoryview(content)
+            while rest:  # at the end of a disk or quota the first write is short; the next one tells why
+                rest = rest[file.write(rest) :]
     except OSError as error:
         name_file(error, Path(path))
         raise
@@ -137,11 +139,9 @@ def _remove_stale(folder: Path, table: pl.DataFrame) -> None:
 
 def _outcome(table: pl.DataFrame, asked: int, outputs: list[Path]) -> Outcome:
     counts = account(table, asked)
-    repairs = (
-        table.explode("repairs", empty_as_null=True).drop_nulls("repairs").group_by("repairs").len().sort("repairs")
-    )
+    repairs = {f"repair: {name}": slices for name, slices in repair_counts(table).items()}
     return Outcome(
-        counts={"slices": len(table), **counts, **{f"repair: {name}": n for name, n in repairs.iter_rows()}},
+        counts={"slices": len(table), **counts, **repairs},
         outputs=outputs,
         incomplete=counts["quarantined"] + counts["missing"] > 0,
         notes=left_out(table, "slices.parquet"),

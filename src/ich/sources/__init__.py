@@ -9,19 +9,18 @@ Every `<ImageID>.dcm` in them is a slice.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import overload
 
 import polars as pl
 
-from ich.dicom.read import read_bytes
+from ich.dicom.read import LARGEST_FILE, read_bytes
 from ich.errors import CannotRead, DataError, UnreadableSlice
 from ich.labels import IMAGE_ID
 from ich.sources import archive, folder, remote
 from ich.sources.file import LISTING, SourceFile
 
-_AT_ONCE = 32  # files of an object store that are asked for together: half a second's waiting, 17 MB
+_AT_ONCE, _BYTES_AT_ONCE = 32, 2**25  # of an object store, asked for together: half a second's waiting, 17 MB of slices
 
 Content = bytes | UnreadableSlice
 
@@ -128,12 +127,26 @@ def read_file(file: SourceFile, limit: int | None = None) -> bytes:
 
 def read_files(files: Iterable[SourceFile], limit: int | None = None) -> Iterator[tuple[SourceFile, Content]]:
     """Read files one after the other, those of an object store some at a time; what cannot be read gives the reason."""
-    rest = iter(files)
-    while batch := list(islice(rest, _AT_ONCE)):
+    for batch in _batches(files, limit):
         far = [file for file in batch if remote.is_url(file.path)]
         fetched = dict(zip(far, remote.read_files(far, limit), strict=True))
         for file in batch:
             yield file, fetched[file] if file in fetched else _read_near(file, limit)
+
+
+def _batches(files: Iterable[SourceFile], limit: int | None) -> Iterator[list[SourceFile]]:
+    """Some files at a time, fewer if they are large: what is not uncompressed slices may be, and must fit in memory."""
+    batch: list[SourceFile] = []
+    size = 0
+    for file in files:
+        wanted = min(file.size, LARGEST_FILE if limit is None else limit)
+        if batch and (len(batch) == _AT_ONCE or size + wanted > _BYTES_AT_ONCE):
+            yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += wanted
+    if batch:
+        yield batch
 
 
 def _read_near(file: SourceFile, limit: int | None) -> Content:

@@ -42,10 +42,12 @@ def list_files(source: str) -> pl.DataFrame:
         for path, about in found.items():
             if about["size"] is None:  # of HTTP: asked for one by one
                 about["size"] = system.size(path)
+            if about["size"] is None:
+                raise DataError(f"{source} does not tell the size of {path}; copy its files into a folder first")
     if not found:
         raise DataError(f"there is nothing at {source}; set data.dicom to where the .dcm files are")
     return listing(
-        SourceFile(name, system.unstrip_protocol(path), about["size"] or 0, *_state(about))
+        SourceFile(name, system.unstrip_protocol(path), about["size"], *_state(about))
         for path, about in found.items()
         if (name := image_id(path.rpartition("/")[2]))
     )  # fmt: skip
@@ -139,6 +141,8 @@ def _faults_of(url: str) -> Iterator[None]:
     """
     try:
         yield
+    except DataError:
+        raise
     except Exception as error:
         name = type(error).__name__
         fixes = (fix for word, fix in _FIXES.items() if word in name)

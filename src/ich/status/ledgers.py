@@ -9,14 +9,17 @@ import polars as pl
 from ich.config import Experiment, StepName
 from ich.files import read_parquet
 from ich.labels import IMAGE_ID
-from ich.prepare.ledger import STATUSES, status_counts
+from ich.prepare.ledger import STATUSES, reason_counts, repair_counts, status_counts
 from ich.stages import read_record
 from ich.workspace import Workspace
 
 LedgerStep = Literal["index", "preprocess"]
-EXAMPLES = 3  # ids that are named of each reason
-_COLUMNS = {IMAGE_ID: pl.String, "status": pl.String, "reason": pl.String}
-_REPAIRS = {"repairs": pl.List(pl.String)}
+_COLUMNS: Mapping[str, Any] = {
+    IMAGE_ID: pl.String,
+    "status": pl.String,
+    "reason": pl.String,
+    "repairs": pl.List(pl.String),
+}
 
 
 def absence(step: StepName, path: Path, config: Experiment) -> str | None:
@@ -41,10 +44,8 @@ def read_tally(step: LedgerStep, workspace: Workspace) -> dict[str, Any]:
     Raises:
         DataError: there is no such file, or it is damaged.
     """
-    path = ledger_paths(workspace)[step]
-    columns: Mapping[str, Any] = _COLUMNS | ({} if step == "index" else _REPAIRS)  # a header shows no repair
     seen = read_record(step, workspace).get("counts", {}).get("slices")
-    return tally(step, read_parquet(path, columns), seen)
+    return tally(step, read_parquet(ledger_paths(workspace)[step], _COLUMNS), seen)
 
 
 def tally(step: str, table: pl.DataFrame, seen: int | None = None) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def tally(step: str, table: pl.DataFrame, seen: int | None = None) -> dict[str, 
 
     Args:
         step: that wrote it.
-        table: ImageID, status, reason; repairs (lists of names), if it has them.
+        table: ImageID, status, reason, repairs (lists of names; null where pixels were not read).
         seen: slices that the step was asked for; None: the rows of the table.
 
     Returns:
@@ -70,8 +71,8 @@ def tally(step: str, table: pl.DataFrame, seen: int | None = None) -> dict[str, 
         "statuses": statuses,
         "twice": twice,
         "adds_up": sum(statuses.values()) == len(table) == seen and not twice,
-        "repairs": _repairs(table),
-        "reasons": _reasons(table),
+        "repairs": repair_counts(table),
+        "reasons": reason_counts(table).to_dicts(),
     }
 
 
@@ -91,21 +92,3 @@ def that_do_not_add_up(accounts: Mapping[str, Any]) -> list[str]:
     """A line for each `tally` whose counts are wrong; what stands in place of one is passed over."""
     counted = [found for found in accounts.values() if isinstance(found, Mapping) and "adds_up" in found]
     return [sum_line(found) for found in counted if not found["adds_up"]]
-
-
-def _repairs(table: pl.DataFrame) -> dict[str, int]:
-    if "repairs" not in table.columns:
-        return {}
-    names = table.select(pl.col("repairs").explode(empty_as_null=True)).drop_nulls()
-    found = names.group_by("repairs").len().sort(["len", "repairs"], descending=[True, False])
-    return dict(found.iter_rows())
-
-
-def _reasons(table: pl.DataFrame) -> list[dict[str, Any]]:
-    found = (
-        table.filter(pl.col("reason").is_not_null())
-        .group_by("status", "reason", maintain_order=True)
-        .agg(slices=pl.len(), examples=pl.col(IMAGE_ID).head(EXAMPLES))
-        .sort("slices", descending=True, maintain_order=True)
-    )
-    return found.to_dicts()

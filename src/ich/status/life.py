@@ -18,8 +18,8 @@ from ich.workspace import SPLITS, Workspace
 _SHORTEST = 5  # characters that a near match shares with what was asked for: ID_ and two more
 _NEAR = 3
 _HEADER = (
-    "status", "reason", "path", "size", "patient", "study", "series", "position_mm", "slice_spacing_mm", "tilt_degrees",
-    "row_spacing_mm", "column_spacing_mm", "rows", "columns",
+    "status", "repairs", "reason", "path", "size", "patient", "study", "series", "position_mm", "slice_spacing_mm",
+    "tilt_degrees", "row_spacing_mm", "column_spacing_mm", "rows", "columns",
 )  # fmt: skip
 _PREPROCESSED = ("status", "repairs", "reason", "hu_min", "hu_max", "padding", "hu_hash", "png_size", "png_sha256")
 

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from ich.errors import visible
 from ich.labels import LABELS
-from ich.status.ledgers import EXAMPLES, sum_line
+from ich.prepare.ledger import EXAMPLES
+from ich.status.ledgers import sum_line
 from ich.terminal import counts_line
 
 
