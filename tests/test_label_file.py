@@ -47,7 +47,7 @@ def test_a_member_of_a_zip_file_is_fetched_once_and_again_when_it_changed(zipped
 def test_a_damaged_or_half_fetched_one_is_fetched_again(zipped):
     workspace = Workspace(zipped)
     fetch_labels(workspace)
-    record = workspace.label_csv.with_name("fetched.json")
+    record = workspace.label_csv.with_name("labels.csv.json")
     for damage in (lambda: record.write_text("{"), record.unlink, workspace.label_csv.unlink):
         damage()
         fetch_labels(workspace)

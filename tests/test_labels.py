@@ -193,8 +193,8 @@ def test_utf_16_and_a_folder_are_named(tmp_path):
     [
         ("ID_1,0,0,0,0,0,0", "must stand in one row only"),
         ("ID_1,1,1,0,0,0,0", "must stand in one row only"),
-        ("../x,0,0,0,0,0,0", "must look like ID_<hex>"),
-        (",0,0,0,0,0,0", "must look like ID_<hex>"),
+        ("../x,0,0,0,0,0,0", "must look like ID_<name>"),
+        (",0,0,0,0,0,0", "must look like ID_<name>"),
         ("ID_2,7,7,0,0,0,0", "labels must be 0 or 1"),
         ("ID_2,0,,0,0,0,0", "labels must be 0 or 1"),
         ("ID_2,0,1,0,0,0,0", "any must be 1 if a subtype is"),

@@ -154,6 +154,20 @@ def test_a_step_by_hand_does_not_build_on_other_settings(config_file, small_data
     assert "split was run with seed 42, now 1" in capfd.readouterr().err
 
 
+def test_a_step_by_hand_does_not_build_on_one_that_did_not_finish(config_file, small_dataset, tmp_path, capfd):
+    config = str(config_file(steps=PREPARATION))
+    assert run_command(["run", "-c", config]) == 0
+    assert run_command(["split", "-c", config, "--split.folds", "200", "--split.fold", "0"]) == 1
+    record = tmp_path / "workspace" / "records" / "split.json"
+    for content, what in ((record.read_text(), "did not finish"), ("[", "has a damaged record")):
+        record.write_text(content)
+        capfd.readouterr()
+        assert run_command(["preprocess", "-c", config]) == 1
+        assert capfd.readouterr().err == f"ich: split {what}; run it again (`ich run` repeats all that is needed)\n"
+    assert run_command(["run", "-c", config]) == 0
+    assert run_command(["preprocess", "-c", config]) == 0
+
+
 def test_two_commands_do_not_work_in_one_workspace(config_file, small_dataset, capfd):
     config = config_file()
     with claimed(load(config)):

@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -44,7 +47,7 @@ def test_ledgers_add_up_and_steps_say_why_they_are_stale(status, small_dataset, 
     assert [(each["status"], each["slices"], each["examples"]) for each in slices["reasons"]] == [
         ("quarantined", 1, [small_dataset[1]])
     ]
-    left_out = "left something out last time"
+    left_out = "left something out"
     stale = {step["step"]: step["stale"] for step in facts["steps"]}
     assert stale == dict.fromkeys(("split", "sample", "copy", "augment")) | {"index": left_out, "preprocess": left_out}
 
@@ -64,7 +67,7 @@ def test_nothing_is_written_and_no_lock_is_needed(config_file, tmp_path, capfd):
 
 def test_it_says_who_works_here_and_how_far(status, prepared, tmp_path, capfd):
     assert status()["works_here"] is None
-    (tmp_path / "workspace" / "records" / "preprocess.json").unlink()  # as while it runs
+    (tmp_path / "workspace" / "records" / "preprocess.json").write_text('{"finished": false}')  # as while it runs
     with claimed(load(Path(prepared))):
         facts = status()
         assert run_command(["status", "-c", prepared]) == 0
@@ -72,7 +75,26 @@ def test_it_says_who_works_here_and_how_far(status, prepared, tmp_path, capfd):
     assert {step["step"]: step["chunks"] for step in facts["steps"] if step["chunks"]} == {"preprocess": 1}
     printed = " ".join(capfd.readouterr().out.split())
     assert f"process {os.getpid()} on " in printed
-    assert "never run, or did not finish (finished chunks: 1)" in printed
+    assert "did not finish (finished chunks: 1)" in printed
+
+
+def test_edited_tables_pipes_and_other_terminals_are_one_line(prepared, small_dataset, tmp_path, capfd):
+    workspace = tmp_path / "workspace"
+    table, record = workspace / "data_sampled.csv", workspace / "records" / "sample.json"
+    content = table.read_text()
+    for odd in (content.replace("any", "anny"), content.replace(",0", ",x")):
+        table.write_text(odd)
+        assert run_command(["status", "-c", prepared, "--file", small_dataset[9]]) == 1
+        assert re.fullmatch(r"ich: .* is not as it was written .*\n", capfd.readouterr().err)
+    for path in (table, record):
+        path.unlink()
+        os.mkfifo(path)  # to be read is to wait for whoever writes
+        assert run_command(["status", "-c", prepared]) == 0
+    assert "its record is damaged" in " ".join(capfd.readouterr().out.split())
+    command = [sys.executable, "-m", "ich", "status", "-c", prepared, "--workspace", str(tmp_path / "typo")]
+    printed = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "latin-1"}, capture_output=True, text=True)
+    assert (printed.returncode, printed.stderr) == (0, "")
+    assert "this folder does not exist yet" in printed.stdout
 
 
 def test_a_command_that_begins_while_another_is_asked_for_its_state_is_not_refused(prepared, monkeypatch):

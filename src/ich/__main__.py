@@ -1,5 +1,6 @@
 """The command `ich`, also as `python -m ich`. Ctrl-C while Python still loads the command ends it tidily too."""
 
+import io
 import sys
 
 
@@ -8,6 +9,9 @@ def main() -> None:
     try:
         from ich.cli import run_command
 
+        for stream in (sys.stdout, sys.stderr):  # of a terminal that is not UTF-8: a sign that it lacks is no error
+            if isinstance(stream, io.TextIOWrapper):  # None, if it was closed
+                stream.reconfigure(errors="replace")
         code = run_command(sys.argv[1:])
     except KeyboardInterrupt:
         print("ich: interrupted", file=sys.stderr)

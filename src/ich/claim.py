@@ -35,6 +35,7 @@ def claimed(config: Experiment) -> Iterator[None]:
             remove_half_written(workspace)
         _sign(lock, path)
         yield
+        os.truncate(lock, 0)
     finally:
         os.close(lock)
 
@@ -121,12 +122,13 @@ def _take_lock(lock: int, workspace: Workspace) -> bool:
 
 
 def _signature(lock: int) -> str:
-    return os.pread(lock, 1000, 0).decode("utf-8", "replace").strip()
+    return os.pread(lock, 1000, 0).decode("utf-8", "replace").strip() or "one that has just started"
 
 
 def _sign(lock: int, path: Path) -> None:
     """Say who works here, for those who come meanwhile."""
-    text = f"process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
+    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    text = f"process {os.getpid()} on {platform.node()}, since {now}\n"
     try:
         os.truncate(lock, os.pwrite(lock, text.encode(), 0))  # in this order: it is never empty
     except OSError as error:  # a full disk

@@ -159,11 +159,21 @@ def read_json(path: Path) -> Any:
         DataError: there is no such file, or it is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path))
     except FileNotFoundError as error:
         raise _not_there(path) from error
-    except ValueError as error:  # no JSON, or no UTF-8
-        raise DataError(f"{path} is not valid JSON ({error}); delete it and run its step again") from error
+    except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
+        raise DataError(f"{path} is not valid JSON ({one_line(error)}); delete it and run its step again") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a file; a pipe in its place, which would be waited on for ever, gives none."""
+    with _open(path) as file:
+        return file.read()
+
+
+def _open(path: Path) -> io.BufferedReader:
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
 
 
 def fingerprint(path: Path) -> str:
@@ -173,7 +183,7 @@ def fingerprint(path: Path) -> str:
         DataError: there is no such file.
     """
     try:
-        with path.open("rb") as file:
+        with _open(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise _not_there(path) from error

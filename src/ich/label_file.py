@@ -21,7 +21,7 @@ def fetch_labels(workspace: Workspace) -> None:
     if not workspace.fetches_labels:
         return
     source, target = str(workspace.config.data.labels), workspace.label_csv
-    record, state = workspace.fetched / "fetched.json", _state(source)
+    record, state = target.with_name(f"{target.name}.json"), _state(source)
     if target.is_file() and record.is_file() and _read(record) == state:
         return
     record.unlink(missing_ok=True)  # from here on the file may be of either source

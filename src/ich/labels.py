@@ -74,6 +74,8 @@ def _read_rows(path: Path) -> "pl.DataFrame":
             f"label file {path} is empty; it needs the columns ID,Label and a row per image and label"
         ) from error
     except (pl.exceptions.PolarsError, OSError) as error:
+        if path.suffix.lower() == ".zip":
+            raise DataError(f"label file {path} is a zip file; name the CSV file in it: {path}/NAME.csv") from error
         raise DataError(f"label file {path} is not a CSV file with ID,Label in each row: {one_line(error)}") from error
     names = {name.strip(): name for name in rows.columns}
     for column in ("ID", "Label"):
@@ -108,7 +110,7 @@ def _parse(rows: "pl.DataFrame", path: Path) -> "pl.DataFrame":
         parts.filter(~pl.col("ID").str.contains(_LONG_ID).fill_null(False)),
         path,
         "ID",
-        "must look like ID_<hex>_<label>, label one of " + ", ".join(LABELS),
+        "must look like ID_<name>_<label>, label one of " + ", ".join(LABELS),
     )
     _refuse(
         parts.filter(pl.col(IMAGE_ID).str.len_bytes() > _LONGEST_ID),
@@ -221,7 +223,7 @@ def _check(table: "pl.DataFrame", path: Path) -> None:
         any=pl.col("any") != pl.max_horizontal(SUBTYPES),
     )
     rules = {
-        "ImageID": "an ImageID must look like ID_<hex>",
+        "ImageID": "an ImageID must look like ID_<name>",
         "twice": "an ImageID must stand in one row only",
         "label": "labels must be 0 or 1",
         "any": "any must be 1 if a subtype is, else 0",

@@ -35,5 +35,6 @@ def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def percent(share: float) -> str:
-    """A share of 1: `14.3%`; small ones with a digit more."""
-    return f"{share:.2%}" if 0 < share < 0.01 else f"{share:.1%}"
+    """A share of 1: `14.3%`; with two digits more next to 0 and 1: neither is written for what is not quite it."""
+    close = 0 < share < 0.01 or 0.9995 <= share < 1
+    return (f"{share:.2%}" if 0.0001 <= share <= 0.9999 else f"{share:.4%}") if close else f"{share:.1%}"

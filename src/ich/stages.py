@@ -136,21 +136,25 @@ STEPS: dict[StepName, Step] = {
 }
 
 
-# What is read again of a record.
-_RECORDED = {"key", "inputs", "built_on", "counts", "incomplete", "outputs", "rewritten", "config"}
+# What is read again of a record, and what it is.
+_RECORDED: dict[str, type] = {
+    "key": str, "time": str, "inputs": dict, "built_on": dict, "counts": dict, "incomplete": bool, "outputs": dict,
+    "rewritten": dict, "config": dict,
+}  # fmt: skip
+_UNFINISHED = {"finished": False}  # in place of a record: what the step left may be of two runs
 
 
 def run_step(name: StepName, config: Experiment) -> Outcome:
-    """Run one step and record what it did; the record of an earlier run is gone as soon as this one starts.
+    """Run one step and record what it did; as soon as it starts, the record says that it did not finish.
 
     Raises:
-        DataError: a step before this one was run with other settings, or what the step itself raises.
+        DataError: a step before this one was run with other settings or did not finish, or what the step itself raises.
     """
     workspace = Workspace(config)
     workspace.records.mkdir(parents=True, exist_ok=True)
-    _refuse_other_settings(name, config)
+    _refuse_unfit(name, config)
     fetch_inputs((name,), config)
-    _record(name, workspace).unlink(missing_ok=True)
+    write_json(_record(name, workspace), _UNFINISHED)
     outcome = STEPS[name].run(config)
     write_json(_record(name, workspace), {
         "step": name, "key": _key(name, config), **provenance(), "inputs": _inputs(name, workspace),
@@ -191,6 +195,9 @@ class Standing(NamedTuple):
     stale: str | None
 
 
+LEFT_OUT = "left something out"  # why a step does not stand that did all it could
+
+
 def is_up_to_date(name: StepName, config: Experiment) -> dict[str, Any] | None:
     """The record of the step's last run, if it still stands."""
     record, stale = standing(name, config)
@@ -207,17 +214,17 @@ def standing(name: StepName, config: Experiment) -> Standing:
     """
     workspace = Workspace(config)
     if not _record(name, workspace).exists():
-        return Standing({}, "never run, or did not finish")
+        return Standing({}, "never run")
     record = read_record(name, workspace)
-    return Standing(record, _why_stale(name, config, record) if record else "its record is damaged")
+    if not record:
+        return Standing({}, "did not finish" if _is_unfinished(name, workspace) else "its record is damaged")
+    return Standing(record, _why_stale(name, config, record))
 
 
 def _why_stale(name: StepName, config: Experiment, record: dict[str, Any]) -> str | None:
     workspace = Workspace(config)
     if record["key"] != _key(name, config):
         return f"settings changed: {_difference(record, (*_before(name, config), name), config)}"
-    if record["incomplete"] is not False:
-        return "left something out last time"
     was, now = record["inputs"], _inputs(name, workspace)
     if was != now:
         return f"{next(path for path in now | was if was.get(path) != now.get(path))} changed"
@@ -229,7 +236,7 @@ def _why_stale(name: StepName, config: Experiment, record: dict[str, Any]) -> st
         for path, expected in record[kind].items():
             if (found := digest(workspace.root / path)) != expected:
                 return f"{path} is {'gone' if found is None else 'not as it was left'}"
-    return None
+    return LEFT_OUT if record["incomplete"] is not False else None
 
 
 def _difference(record: dict[str, Any], steps: tuple[StepName, ...], config: Experiment) -> str:
@@ -244,20 +251,34 @@ def _record(name: StepName, workspace: Workspace) -> Path:
 
 
 def read_record(name: StepName, workspace: Workspace) -> dict[str, Any]:
-    """A record; a damaged one is as good as none."""
+    """A record; empty if there is none, its step did not finish, or it is damaged."""
     try:
         content: dict[str, Any] = read_json(_record(name, workspace))
     except DataError:
         return {}
-    dictionaries = ("inputs", "built_on", "counts", "outputs", "rewritten", "config")
-    is_ours = isinstance(content, dict) and content.keys() >= _RECORDED
-    return content if is_ours and all(isinstance(content[key], dict) for key in dictionaries) else {}
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in _RECORDED.items()):
+        return {}
+    return content if isinstance(content["counts"].get("slices", 0), int) else {}
 
 
-def _refuse_other_settings(name: StepName, config: Experiment) -> None:
-    """A step that is run by hand must not build on what was made with other settings, and say it was with these."""
+def _is_unfinished(name: StepName, workspace: Workspace) -> bool:
+    try:
+        return bool(read_json(_record(name, workspace)) == _UNFINISHED)
+    except DataError:
+        return False
+
+
+def _refuse_unfit(name: StepName, config: Experiment) -> None:
+    """A step that is run by hand must not build on what is half done, or was made with other settings.
+
+    Raises:
+        DataError: it would.
+    """
     for earlier in _before(name, config):
         record = read_record(earlier, Workspace(config))
+        if not record and _record(earlier, Workspace(config)).exists():
+            what = "did not finish" if _is_unfinished(earlier, Workspace(config)) else "has a damaged record"
+            raise DataError(f"{earlier} {what}; run it again (`ich run` repeats all that is needed)")
         if not record or record["key"] == _key(earlier, config):
             continue
         difference = _difference(record, (earlier,), config)

@@ -17,6 +17,14 @@ def test_order_spacing_ties_and_uneven_steps():
     assert (order.ties, order.uneven_steps) == (1, 1)
 
 
+def test_a_position_beyond_all_numbers_is_none():
+    tilted = (1, 0, 0, 0, 0.707, -0.707)
+    places = [(0.0, -place, -place) for place in (0.0, 5.0, 1.7e308, 15.0)]  # the third gives an infinite sum
+    order = order_series([SlicePlane(place, tilted) for place in places])
+    assert sorted(order.order) == [0, 1, 2, 3]
+    assert (order.order[-1], order.without_position) == (2, 1)
+
+
 def test_series_without_positions():
     order = order_series([SlicePlane((0.0, 0.0, 5.0), None), SlicePlane((0.0, 0.0, 0.0), None)])
     assert order.order == (0, 1)

@@ -144,4 +144,4 @@ def test_a_published_split_that_parts_them_is_told(experiment, small_dataset, tm
     hash_index(config, [a_slice_of(by_split[name]) for name in ("train", "test")])
     notes = split(experiment(split={"published": str(published)})).notes
     assert "2 patients are linked by them; labels conflict in" in notes[0]
-    assert notes[1].startswith("1 groups of patients linked by identical pixels are in two splits")
+    assert notes[2].startswith("1 groups of patients linked by identical pixels are in two splits")

@@ -2,9 +2,10 @@ import json
 
 import numpy as np
 import polars as pl
+import pydicom
 import pytest
 
-from conftest import make_slice
+from conftest import make_labels, make_slice
 from ich.errors import DataError
 from ich.labels import read_table
 from ich.prepare.index import index
@@ -49,6 +50,42 @@ def test_too_few_patients(experiment, small_dataset):
     workspace = Workspace(config)
     pl.read_parquet(workspace.index).with_columns(patient=pl.lit("one")).write_parquet(workspace.index)
     with pytest.raises(DataError, match="1 patients cannot fill 3 splits; add data"):
+        split(config)
+
+
+def test_damaged_pixels_still_tell_whose_the_other_slices_are(experiment, small_dataset, tmp_path):
+    """A patient with two studies; in one of them only a slice that cannot be used has the PatientID."""
+    paths = [tmp_path / "dicom" / f"{name}.dcm" for name in small_dataset[:4]]
+    for number, path in enumerate(paths):
+        make_slice(path, np.zeros((64, 64), np.uint16), StudyInstanceUID=f"1.{number // 2}", SeriesInstanceUID="")
+    for path in paths[1:2]:
+        dataset = pydicom.dcmread(path)
+        dataset.PatientID = ""
+        dataset.save_as(path)
+    paths[0].write_bytes(paths[0].read_bytes()[:-99])
+    config = experiment(steps=["sample", "copy", "preprocess", "split"], sample={"scope": "all"})
+    sample(config)
+    preprocess(config)
+    found = dict(patients(Workspace(config)).iter_rows())
+    assert small_dataset[0] not in found
+    assert found[small_dataset[1]] == found[small_dataset[2]] == pydicom.dcmread(paths[2]).PatientID
+
+
+def test_a_file_of_another_patient_than_when_it_was_split_is_noticed(experiment, small_dataset, tmp_path):
+    config = experiment(steps=["index", "split", "sample", "copy", "preprocess"])
+    for step in (index, split, sample):
+        step(config)
+    source = tmp_path / "dicom"
+    (source / f"{small_dataset[0]}.dcm").write_bytes((source / f"{small_dataset[-1]}.dcm").read_bytes())
+    with pytest.raises(DataError, match=f"1 files are of another patient .* such as that of {small_dataset[0]}; run"):
+        preprocess(config)
+
+
+def test_labels_of_other_data_are_named(experiment, small_dataset, tmp_path):
+    make_labels(tmp_path / "other.csv", {"ID_elsewhere": {}})
+    config = experiment(data={"labels": str(tmp_path / "other.csv"), "dicom": str(tmp_path / "dicom")})
+    index(config)
+    with pytest.raises(DataError, match="none of the 1 labelled slices has a readable file; do .*other.csv and"):
         split(config)
 
 

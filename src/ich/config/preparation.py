@@ -223,6 +223,8 @@ class OfflineAugmentation(Section):
 class Augment(Section):
     """Step 5: copies of minority-class training images, changed a little."""
 
-    target: Count = Field(8_000, description="Positives of each label of `labels` after augmentation; 0 adds none.")
+    target: Count = Field(
+        8_000, description="Positives of each label of `labels` after augmentation, at least; 0 adds none."
+    )
     labels: tuple[Label, ...] = Field(SUBTYPES, description="Labels that are brought up to the target.")
     transforms: OfflineAugmentation = OfflineAugmentation()

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from ich.config import Experiment
 from ich.config.keys import config_keys
-from ich.errors import ConfigError, one_line
+from ich.errors import ConfigError, one_line, printable
 
 _LONGEST_VALUE = 80  # characters of a wrong value that are shown
 
@@ -59,7 +59,9 @@ def load(path: Path, overrides: dict[str, str] | None = None) -> Experiment:
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError as error:
-        raise ConfigError(f"config file {path} does not exist; configs/ holds three to start from") from error
+        raise ConfigError(
+            f"config file {path} does not exist; the folder configs of the source tree holds three to start from"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} cannot be read: {error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: !!int abc; RecursionError: [[[[...
@@ -73,10 +75,28 @@ def load(path: Path, overrides: dict[str, str] | None = None) -> Experiment:
 
 def validate(tree: dict[str, Any], source: str) -> Experiment:
     """Check a config given as nested dictionaries; `source` is named in the error."""
+    _refuse_odd_text(tree, source)
     try:
         return Experiment.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(f"{source}: " + "; ".join(_describe(item) for item in error.errors())) from error
+
+
+def _refuse_odd_text(value: Any, source: str) -> None:
+    """Bytes of the command line that are not UTF-8 come as text that no file can hold."""
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _refuse_odd_text(part, source)
+    elif isinstance(value, str) and not _is_text(value):
+        raise ConfigError(f"{source}: {printable(Path(value))} is not UTF-8; rename it")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def in_section(name: str, overrides: dict[str, str]) -> dict[str, str]:

@@ -115,7 +115,8 @@ def _is_parallel(normal: Vector | None, to: Vector | None) -> bool:
 def _project(plane: SlicePlane, normal: Vector | None) -> float:
     if plane.position is None or normal is None or not _is_parallel(plane.normal, normal):
         return math.nan
-    return _dot(plane.position, normal)
+    place = _dot(plane.position, normal)
+    return place if math.isfinite(place) else math.nan  # 1.7e308 is a legal position
 
 
 def _dot(a: Sequence[float], b: Sequence[float]) -> float:

@@ -16,19 +16,22 @@ from ich.dicom.read import read_bytes
 from ich.errors import DataError, UnreadableSlice
 from ich.files import fingerprint, list_names, name_file, staging, sweep_staging, write_csv
 from ich.labels import IMAGE_ID, read_table
+from ich.prepare.ledger import left_out
 from ich.progress import progress_bar
-from ich.sources import Files, is_folder, locate_files, read_file
+from ich.sources import NO_FILE, Files, is_folder, locate_files, read_file
 from ich.sources.file import SourceFile
 from ich.workspace import Outcome, Workspace
 
-Result = Literal["copied", "there already", "read in place", "missing"]
+Result = Literal["copied", "linked", "there already", "kept without original", "read in place", "missing"]
+_MISSING = {IMAGE_ID: pl.String, "reason": pl.String}
 _AT_ONCE = 10_000  # files that are handed to the threads together: all at once would take 2 kB of memory each
 
 
 def copy(config: Experiment) -> Outcome:
     """Copy or link `<ImageID>.dcm` for every sampled slice; `copy.mode: none` only looks whether they are there.
 
-    Missing files are listed in `missing_files.csv`. A file that is in place and passes verification is left alone.
+    Missing files are listed in `missing_files.csv`, with the reason. A file that is in place and passes verification is
+    left alone.
 
     Raises:
         DataError: a source does not exist, or a copy differs from its original.
@@ -37,18 +40,22 @@ def copy(config: Experiment) -> Outcome:
     image_ids = read_table(workspace.sampled)[IMAGE_ID]
     files = locate_files(image_ids, workspace.originals)
     refuse_places(workspace)
+    reasons: dict[str, str] = {}
     if how.mode == "none":
         results = [_look(file) for file in files]
     else:
         workspace.copies.mkdir(parents=True, exist_ok=True)
         sweep_staging(workspace.copies)
-        results = _bring_all(files, workspace.copies, how)
-    missing = image_ids.filter(pl.Series([result == "missing" for result in results], dtype=pl.Boolean))
+        results = _bring_all(files, workspace.copies, how, reasons)
+    ids = image_ids.filter(pl.Series([result == "missing" for result in results], dtype=pl.Boolean))
+    missing = pl.DataFrame(
+        {IMAGE_ID: ids, "reason": [reasons.get(image_id, NO_FILE) for image_id in ids]}, schema_overrides=_MISSING
+    )
     listing = workspace.root / "missing_files.csv"
-    write_csv(listing, missing.to_frame())
+    write_csv(listing, missing)
     outputs = [listing]
     if how.mode != "none":
-        _refuse_lost(workspace.copies, image_ids.filter(~image_ids.is_in(missing.implode())))
+        _refuse_lost(workspace.copies, image_ids.filter(~image_ids.is_in(ids.implode())))
         outputs.append(workspace.copies)
     return Outcome(
         counts={
@@ -56,20 +63,29 @@ def copy(config: Experiment) -> Outcome:
         },
         outputs=outputs,
         incomplete=not missing.is_empty(),
-        notes=[] if missing.is_empty() else [f"{len(missing)} DICOM files are missing: {listing}"],
+        notes=[*_kept(results), *left_out(missing.with_columns(status=pl.lit("missing")), listing.name)],
     )  # fmt: skip
 
 
 def _possible(how: Copy) -> tuple[Result, ...]:
-    return ("read in place", "missing") if how.mode == "none" else ("copied", "there already", "missing")
+    if how.mode == "none":
+        return ("read in place", "missing")
+    return ("linked", "there already", "missing") if how.mode == "link" else (
+        "copied", "there already", "kept without original", "missing"
+    )  # fmt: skip
+
+
+def _kept(results: list[Result]) -> list[str]:
+    kept = results.count("kept without original")
+    return [f"{kept:,} copies of earlier runs are used, whose originals are gone or cannot be read"] if kept else []
 
 
 def _look(file: SourceFile) -> Result:
     return "missing" if file.size < 0 else "read in place"
 
 
-def _bring_all(files: Files, copies: Path, how: Copy) -> list[Result]:
-    """What became of each file, in order."""
+def _bring_all(files: Files, copies: Path, how: Copy, reasons: dict[str, str]) -> list[Result]:
+    """What became of each file, in order. ImageID -> why is added to `reasons` for those that could not be read."""
     results: list[Result] = []
     with progress_bar(f"copy ({how.mode})", total=len(files)) as advance, staging(copies) as made:
         own, threads = threading.local(), how.threads or os.cpu_count() or 1
@@ -79,7 +95,11 @@ def _bring_all(files: Files, copies: Path, how: Copy) -> list[Result]:
             own.folder = folders.pop()
 
         def one(file: SourceFile) -> Result:
-            return bring(file, copies / f"{file.image_id}.dcm", how, own.folder)
+            try:
+                return bring(file, copies / f"{file.image_id}.dcm", how, own.folder)
+            except UnreadableSlice as error:
+                reasons[file.image_id] = str(error)
+                return "missing"
 
         with ThreadPoolExecutor(threads, initializer=begin) as pool:
             for start in range(0, len(files), _AT_ONCE):
@@ -92,7 +112,7 @@ def _bring_all(files: Files, copies: Path, how: Copy) -> list[Result]:
 def bring(file: SourceFile, target: Path, how: Copy, folder: Path) -> Result:
     """Copy or link one file, and verify the copy; a copy keeps the time of its original, and so shows its age.
 
-    A copy whose original is gone is kept, and used: `there already`.
+    A copy whose original is gone is kept, and used: `kept without original`. A link is removed.
 
     Args:
         file: what is copied.
@@ -101,23 +121,24 @@ def bring(file: SourceFile, target: Path, how: Copy, folder: Path) -> Result:
         folder: on the same disk, and nobody else's: the copy is made in it and then moved.
 
     Raises:
+        UnreadableSlice: it was listed, but is gone, out of reach, or damaged in its zip file, and there is no copy.
         DataError: the copy is not what the source is.
     """
     has_copy = target.is_file() and not target.is_symlink()
     if file.size < 0:
-        return "there already" if how.mode == "copy" and has_copy else "missing"
+        if target.is_symlink():  # to where the file was, or lies in a source that is no longer asked for
+            target.unlink()
+        return "kept without original" if how.mode == "copy" and has_copy else "missing"
     if how.mode == "link":
         return _link(Path(file.path).resolve(), target, folder)
     try:
         if has_copy and _is_current(file, target, how.verify):
             return "there already"
         _make_copy(file, target, how.verify, folder / target.name)
-    except UnreadableSlice:  # it was listed, but is gone, out of reach, or damaged in its zip file
-        return "there already" if has_copy else "missing"
-    except FileNotFoundError as error:
-        if error.filename != file.path:  # the folder of the copies is gone: not the file's fault
+    except UnreadableSlice:
+        if not has_copy:
             raise
-        return "there already" if has_copy else "missing"
+        return "kept without original"
     return "copied"
 
 
@@ -127,13 +148,13 @@ def _link(source: Path, target: Path, folder: Path) -> Result:
     temporary = folder / target.name
     temporary.symlink_to(source)
     temporary.replace(target)
-    return "copied"
+    return "linked"
 
 
 def _make_copy(file: SourceFile, target: Path, verify: Literal["size", "sha256"], temporary: Path) -> None:
     try:
         if file.in_folder:
-            read_bytes(Path(file.path), 0)  # whether it can be read: else copyfile might mean the copy
+            read_bytes(Path(file.path), 0)  # whether it can be read: what copyfile cannot do is not the file's fault
             shutil.copyfile(file.path, temporary)
         else:
             temporary.write_bytes(read_file(file))

@@ -58,7 +58,7 @@ def _read_pixels(ledger: Path) -> pl.DataFrame | None:
     if not _PIXELS.keys() <= pl.read_parquet(ledger, n_rows=0, glob=False).schema.keys():
         return None
     table = read_parquet(ledger, {**IDENTITY_SCHEMA, **_PIXELS})
-    table = table.filter(READABLE).select(IMAGE_ID, *_PIXELS, patient=PATIENT)
+    table = table.with_columns(patient=PATIENT).filter(READABLE).select(IMAGE_ID, *_PIXELS, "patient")
     return None if table["hu_hash"].null_count() == len(table) else table
 
 

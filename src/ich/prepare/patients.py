@@ -18,6 +18,7 @@ def _patient_of(group: str) -> pl.Expr:
     return pl.when(pl.col(group).is_not_null()).then(pl.col("patient").drop_nulls().first().over(group))
 
 
+# Over all rows of a ledger, before any are left out: one whose pixels are damaged may tell whose the others are.
 # Without PatientID: that of another slice of its study or series; if none has one, the study, series or slice itself.
 PATIENT = pl.coalesce("patient", _patient_of("study"), _patient_of("series"), "study", "series", IMAGE_ID)
 
@@ -33,7 +34,8 @@ def patients(workspace: Workspace) -> pl.DataFrame:
         raise DataError(
             "patients are not known yet: run `ich index` or `ich preprocess` first, or set split.unit: slice"
         )
-    return read_parquet(ledger, IDENTITY_SCHEMA).filter(READABLE).select(IMAGE_ID, patient=PATIENT)
+    everything = read_parquet(ledger, IDENTITY_SCHEMA).with_columns(patient=PATIENT)
+    return everything.filter(READABLE).select(IMAGE_ID, "patient")
 
 
 def known_ledger(workspace: Workspace) -> Path | None:

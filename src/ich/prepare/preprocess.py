@@ -10,8 +10,9 @@ import polars as pl
 
 from ich.chunks import holds, run_in_chunks
 from ich.config import Experiment, Preprocess
+from ich.dicom import plain
 from ich.dicom.isolated import SECONDS
-from ich.dicom.read import parse_slice
+from ich.dicom.read import parse_header, parse_slice
 from ich.errors import UnreadableSlice
 from ich.files import fingerprint, list_names, name_file, staging, sweep_staging
 from ich.labels import IMAGE_ID, read_table
@@ -86,13 +87,23 @@ def _preprocess_one(file: SourceFile, content: Content, folder: str, how: Prepro
             raise content
         ct = parse_slice(content)
     except UnreadableSlice as error:
-        return reason_row(error)
+        return _header_alone(content) | reason_row(error)
     image = encode_png(rgb_from_hu(ct.hu, how.windows, how.size, how.aspect))
     _write(f"{folder}/{file.image_id}.png", image)
     return {
         **header_row(ct.header), **pixel_row(ct),
         "png_size": len(image), "png_sha256": hashlib.sha256(image).hexdigest(),
     }  # fmt: skip
+
+
+def _header_alone(content: Content) -> Row:
+    """Whose a slice is that has no image, if its header can be read: others of its study may have no PatientID."""
+    if isinstance(content, UnreadableSlice):
+        return {}
+    try:
+        return header_row(plain.read_header(content) or parse_header(content))
+    except UnreadableSlice:
+        return {}
 
 
 def _write(path: str, content: bytes) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import polars as pl
 
 from ich.errors import DataError, one_line
+from ich.files import read_bytes
 from ich.prepare.splits_file import assignment_sha256, is_a_split
 
 
@@ -17,12 +18,13 @@ def read_published(path: Path, unit: Literal["patient", "slice"]) -> dict[str, A
         DataError: no file, no split in it, one of another unit, or one that was changed after its `assignment_sha256`.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_bytes(path))
+        json.dumps(content, ensure_ascii=False).encode()  # JSON can escape what is no text
     except OSError as error:
         raise DataError(
             f"published split {path} cannot be read ({error.strerror}); set split.published to a splits.json"
         ) from error
-    except ValueError as error:  # no JSON, or no UTF-8
+    except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
         raise DataError(f"published split {path} is not valid JSON ({one_line(error)}); get the file again") from error
     if not is_a_split(content):
         raise DataError(
@@ -75,4 +77,6 @@ def apply_published(content: dict[str, Any], units: pl.Series, path: Path) -> pl
 def _folds(content: dict[str, Any]) -> dict[str, int]:
     """The fold of each unit, where the file tells it."""
     folds = content.get("fold_of")
-    return {unit: fold for unit, fold in folds.items() if type(fold) is int} if isinstance(folds, dict) else {}
+    if not isinstance(folds, dict):
+        return {}
+    return {unit: fold for unit, fold in folds.items() if type(fold) is int and abs(fold) < 2**31}

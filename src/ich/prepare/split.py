@@ -7,10 +7,11 @@ import polars as pl
 
 from ich.config import Experiment, StepName
 from ich.errors import DataError
-from ich.files import write_csv, write_json
+from ich.files import read_parquet, write_csv, write_json
 from ich.labels import IMAGE_ID, LABELS, counts, read_long_labels, read_table
 from ich.prepare.assign import assign_patients, assign_slices
 from ich.prepare.identical import LISTING, Identical, count_identical, find_identical, list_identical
+from ich.prepare.ledger import IDENTITY_SCHEMA
 from ich.prepare.patients import known_ledger, patients
 from ich.prepare.published import apply_published, read_published
 from ich.prepare.split_folders import fill_split_folders, fills_split_folders
@@ -32,6 +33,7 @@ def split(config: Experiment) -> Outcome:
     workspace = Workspace(config)
     labels = _labels(config, workspace)
     table = _with_units(labels, workspace)
+    _refuse_unreadable(labels, table, workspace)
     identical = _find_identical(workspace)
     units, origin = _assign(table, identical, config)
     assigned = table.join(units, on="unit", how="left", maintain_order="left")
@@ -51,7 +53,7 @@ def split(config: Experiment) -> Outcome:
         },
         outputs=[workspace.splits, *listings],
         rewritten=filled,
-        notes=_notes(content, found),
+        notes=[*_notes(content, found), *_two_patients(workspace)],
     )  # fmt: skip
 
 
@@ -106,6 +108,19 @@ def _with_units(labels: pl.DataFrame, workspace: Workspace) -> pl.DataFrame:
     if workspace.config.split.unit == "slice":
         return labels.with_columns(unit=pl.col(IMAGE_ID))
     return labels.join(patients(workspace).rename({"patient": "unit"}), on=IMAGE_ID, maintain_order="left")
+
+
+def _refuse_unreadable(labels: pl.DataFrame, known: pl.DataFrame, workspace: Workspace) -> None:
+    """A label CSV of other data than the DICOM files, or a wrong folder.
+
+    Raises:
+        DataError: there are labels, but no file of any of them can be read.
+    """
+    if known.is_empty() and not labels.is_empty():
+        raise DataError(
+            f"none of the {len(labels):,} labelled slices has a readable file; do {workspace.label_csv} and "
+            f"{', '.join(workspace.originals)} belong together?"
+        )
 
 
 def _find_identical(workspace: Workspace) -> Identical | None:
@@ -184,6 +199,17 @@ def _list_identical(
     return count_identical(listed, identical.linked), [listing]
 
 
+def _two_patients(workspace: Workspace) -> list[str]:
+    """A series is of one patient; two PatientIDs in it may be one person, parted by a slip of the anonymiser."""
+    if workspace.config.split.unit == "slice" or (ledger := known_ledger(workspace)) is None:
+        return []
+    slices = read_parquet(ledger, IDENTITY_SCHEMA).drop_nulls(["patient", "series"])
+    twice = slices.group_by("series").agg(pl.col("patient").n_unique()).filter(pl.col("patient") > 1)["series"].sort()
+    if twice.is_empty():
+        return []
+    return [f"series with more than one PatientID: {len(twice):,}, such as {twice[0]}: is each of one person?"]
+
+
 def _notes(content: dict[str, Any], found: dict[str, Any]) -> list[str]:
     """What is odd about the split."""
     notes, source, apart = [], content["published"], content["identical_in_two_splits"]
@@ -199,6 +225,12 @@ def _notes(content: dict[str, Any], found: dict[str, Any]) -> list[str]:
             f"are linked by them{stay}; labels conflict in {found['groups with conflicting labels']:,} of "
             f"{found['groups with identical pixels']:,} groups: {LISTING}"
         )
+    absent = [
+        f"{label} in {name}" for label in LABELS for name, part in content["splits"].items()
+        if not part["counts"][label] and any(other["counts"][label] for other in content["splits"].values())
+    ]  # fmt: skip
+    if absent:
+        notes.append(f"no positive slice of {', '.join(absent)}: nothing to learn or measure there; add patients")
     if apart:
         what = "groups of patients linked by identical pixels" if content["unit"] == "patient" else "of these groups"
         notes.append(f"{apart:,} {what} are in two splits: what is tested was seen in training, or chosen by")

@@ -13,7 +13,7 @@ from ich.errors import DataError
 from ich.files import read_parquet, write_csv
 from ich.labels import AUGMENTED, IMAGE_ID, is_augmented, read_table
 from ich.prepare.ledger import IDENTITY_SCHEMA
-from ich.prepare.patients import READABLE
+from ich.prepare.patients import READABLE, known_ledger
 from ich.prepare.splits_file import read_assignment
 from ich.workspace import SPLITS, Workspace
 
@@ -39,8 +39,12 @@ def fill_split_folders(workspace: Workspace, *, same_images: bool = False) -> li
         workspace: whose ledger, sample and split say what belongs where.
         same_images: the images are those of the last time, so that a table and folder which hold the right ones, and
             what augment made of them, stay as they are.
+
+    Raises:
+        DataError: a slice has another patient than when it was split, or a table is damaged.
     """
     ledger = read_parquet(workspace.slices, IDENTITY_SCHEMA)
+    _refuse_other_patients(ledger, workspace)
     usable = ledger.filter(READABLE).select(IMAGE_ID)
     table = read_table(workspace.sampled).join(usable, on=IMAGE_ID, how="semi")
     table = table.join(read_assignment(workspace), on=IMAGE_ID, how="left").sort(IMAGE_ID)
@@ -53,6 +57,25 @@ def fill_split_folders(workspace: Workspace, *, same_images: bool = False) -> li
         _fill(workspace.images(name), rows[IMAGE_ID].to_list(), workspace.png)
         write_csv(workspace.table(name), rows)
     return [path for name in SPLITS for path in (workspace.table(name), workspace.images(name))]
+
+
+def _refuse_other_patients(ledger: pl.DataFrame, workspace: Workspace) -> None:
+    """A file that was replaced since `index` read it may be of a patient in another split.
+
+    Raises:
+        DataError: there is one.
+    """
+    split_by = known_ledger(workspace)
+    if split_by in (None, workspace.slices) or workspace.config.split.unit == "slice":
+        return
+    known = read_parquet(workspace.index, IDENTITY_SCHEMA).filter(READABLE)
+    both = ledger.filter(READABLE).join(known, on=IMAGE_ID, suffix="_indexed")
+    other = both.filter(pl.col("patient").ne_missing(pl.col("patient_indexed")))
+    if not other.is_empty():
+        raise DataError(
+            f"{len(other):,} files are of another patient than when index read them, such as that of "
+            f"{other.item(0, IMAGE_ID)}; run `ich index` and then `ich run`"
+        )
 
 
 def _is_filled(csv: Path, folder: Path, rows: pl.DataFrame, png: Path) -> bool:

@@ -23,6 +23,7 @@ from ich.sources.file import LISTING, SourceFile
 _AT_ONCE, _BYTES_AT_ONCE = 32, 2**25  # of an object store, asked for together: half a second's waiting, 17 MB of slices
 
 Content = bytes | UnreadableSlice
+NO_FILE = "no such file"
 
 
 class Files(Sequence[SourceFile]):
@@ -151,7 +152,7 @@ def _batches(files: Iterable[SourceFile], limit: int | None) -> Iterator[list[So
 
 def _read_near(file: SourceFile, limit: int | None) -> Content:
     if file.size < 0:
-        return CannotRead("no such file")
+        return CannotRead(NO_FILE)
     try:
         return archive.read_bytes(file, limit) if file.archive else read_bytes(Path(file.path), limit)
     except UnreadableSlice as error:

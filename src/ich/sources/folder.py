@@ -44,8 +44,11 @@ def refuse_missing(source: str) -> None:
     Raises:
         DataError: it is not.
     """
+    if Path(source).is_file():
+        raise DataError(f"DICOM folder {source} is a file; set data.dicom to the folder, or zip file, that it is in")
     if not Path(source).is_dir():
-        raise DataError(f"DICOM folder {source} does not exist; set data.dicom to the folder of the .dcm files")
+        what = "zip file" if source.lower().endswith(".zip") else "folder"
+        raise DataError(f"DICOM {what} {source} does not exist; set data.dicom to where the .dcm files are")
 
 
 def _walk(source: str) -> Iterator[os.DirEntry[str]]:

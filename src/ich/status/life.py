@@ -45,7 +45,7 @@ def life(config: Experiment, name: str) -> dict[str, Any]:
         "labels": _labels, "index": _index, "split": _split, "sample": _sample, "copy": _copy,
         "preprocess": _preprocess, "tables": _tables, "augment": _augment, "predict": _predict,
     }  # fmt: skip
-    found = {part: look(workspace, image_id) for part, look in parts.items()}
+    found = {part: _known(part, look, workspace, image_id) for part, look in parts.items()}
     if "unknown" in found["labels"] and "split" in found["split"]:
         where = f"in no split: it has no labels (its {workspace.config.split.unit} is in {found['split']['split']})"
         found["split"] = {"unknown": where}
@@ -55,6 +55,23 @@ def life(config: Experiment, name: str) -> dict[str, Any]:
     if asked != image_id and asked not in found["augment"].get("copies", []):
         raise DataError(f"{asked} is not in {workspace.table('train').name}: augment made no such copy of {image_id}")
     return {"image_id": image_id, "augmented": asked if asked != image_id else None, **found}
+
+
+def _known(
+    part: str, look: Callable[[Workspace, str], dict[str, Any]], workspace: Workspace, image_id: str
+) -> dict[str, Any]:
+    """What a part knows. Tables that others have edited can hold anything in place of what is read of them.
+
+    Raises:
+        DataError: they do.
+    """
+    try:
+        return look(workspace, image_id)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{part}: a table or file of {workspace.root}, or the label CSV, is not as it was written "
+            f"({type(error).__name__}: {one_line(error)}); run the step again that writes it"
+        ) from error
 
 
 def _has_file(workspace: Workspace, image_id: str) -> bool:
@@ -137,10 +154,12 @@ def _copy(workspace: Workspace, image_id: str) -> dict[str, Any]:
         return {"unknown": f"{missing.name} does not exist: copy has not run"}
     if not _sample(workspace, image_id).get("sampled"):
         return {"unknown": "not chosen, so not looked for"}
+    row = _row(missing, image_id)
     return {
         "mode": workspace.config.copy_.mode,
         **_file(workspace, image_id),
-        "listed_as_missing": "unknown" not in _row(missing, image_id),
+        "listed_as_missing": "unknown" not in row,
+        "reason": row.get("reason"),
     }
 
 

@@ -13,9 +13,10 @@ def collect(config: Experiment) -> dict[str, Any]:
     """State of every step in order, and the counts of the ledgers.
 
     Returns:
-        works_here: which command works in the workspace now, or None; steps: of each its name, `stale` (why `ich run`
-        would do it again; None if it is up to date), the time of its last run (UTC; None without one), its counts, and
-        how many chunks are finished of one that never ended (else None); ledgers: file name -> `ledgers.tally`, or a
+        workspace: its path; exists: whether it is there; works_here: which process works in it now, or None; steps: of
+        each its name, `stale` (why `ich run` would do it again; None if it is up to date), the time of its last run
+        (UTC; None without one), its counts, and how many chunks are finished of one that never ended (else None);
+        ledgers: file name -> `ledgers.tally`, or a
         sentence where there is none.
 
     Raises:
@@ -33,7 +34,8 @@ def collect(config: Experiment) -> dict[str, Any]:
         for name, path in ledger_paths(workspace).items()
     }
     return {
-        "workspace": str(workspace.root), "works_here": holder(workspace), "steps": steps, "ledgers": ledgers,
+        "workspace": str(workspace.root), "exists": workspace.root.is_dir(), "works_here": holder(workspace),
+        "steps": steps, "ledgers": ledgers,
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from ich.errors import visible
 from ich.labels import LABELS
 from ich.prepare.ledger import EXAMPLES
+from ich.stages import LEFT_OUT
 from ich.status.ledgers import sum_line
 from ich.terminal import counts_line
 
@@ -25,6 +26,8 @@ def print_status(console: Console, facts: Mapping[str, Any]) -> None:
     if facts["works_here"]:
         text = f"{facts['works_here']}, works here: steps that it has not finished stand as they were before"
         _print_line(console, text, "cyan")
+    if not facts["exists"]:
+        _print_line(console, "this folder does not exist yet: `ich run` makes it", "yellow")
     table = Table(box=None, padding=(0, 1))
     for column in ("step", "last run (UTC)", "state, counts"):
         table.add_column(column, no_wrap=column != "state, counts")
@@ -40,6 +43,8 @@ def print_status(console: Console, facts: Mapping[str, Any]) -> None:
 def _state(step: Mapping[str, Any]) -> str:
     if step["stale"] is None:
         return "[green]up to date[/green]"
+    if step["stale"] == LEFT_OUT:
+        return f"[yellow]done, but it {LEFT_OUT}: `ich run` looks again[/yellow]"
     finished = f" (finished chunks: {step['chunks']:,})" if step["chunks"] else ""
     return f"[yellow]{'stale: ' if step['time'] else ''}{escape(step['stale'])}{finished}[/yellow]"
 
@@ -134,7 +139,7 @@ def _sample(found: Mapping[str, Any]) -> str:
 
 def _copy(found: Mapping[str, Any]) -> str:
     if found["listed_as_missing"]:
-        return "missing when copy ran (missing_files.csv)"
+        return f"missing when copy ran: {found['reason']} (missing_files.csv)"
     how = {"none": "read in place", "link": "linked", "copy": "copied"}[found["mode"]]
     return f"not there: {found['path']}" if found["there"] is False else f"{how}: {found['path'] or 'not read yet'}"
 
