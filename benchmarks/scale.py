@@ -1,4 +1,4 @@
-"""Preparation of many files: processes, memory, headers alone, copies.
+"""Preparation of many files: processes, memory, headers alone, copies; and what larger sets would cost.
 
     python -m benchmarks.scale [--files N] [--indexed N]
 
@@ -9,10 +9,11 @@ is slower than 500 MB/s a core would be what limits. Commands run as `ich` runs 
 - `ich preprocess` of --files (default 20,000) files with one process and with two, in turn, three times, its images
   written to memory (/dev/shm), so that the disk's moods do not count; and once each to the disk; beside them, what the
   machine itself gives: two commands of one process each at once, which share nothing, and do twice the work;
-- peak memory of the largest process at 1,000 and at 100,000 files, two processes;
-- `ich index` of --indexed (default 50,000) files, and what 752,803 would take;
+- peak memory of the process that hands out the work, and of the largest worker, at 1,000 and at 100,000 files;
+- `ich index` of --indexed (default 50,000) files, and what 752,803 would take; with hashes of the pixels, of --files;
 - `ich copy` of 5,000 files beside `cp` of the same, one and as many at a time as there are cores, and `cat` of all of
-  them into one file, which is what the disk takes, in turn, three times, until all of it is on the disk.
+  them into one file, which is what the disk takes, in turn, three times, until all of it is on the disk;
+- computed from these: index with hashes, and step 3, of 55,297, 752,803 and 100 million slices on 2, 32 and 320 cores.
 """
 
 import argparse
@@ -43,14 +44,25 @@ from ich.workspace import Workspace
 
 LINKED, COPIED = 1_000, 5_000
 SPEED_UP, MEGABYTES, CORE_MINUTES = 1.8, 400, 8
+CORES = (2, 32, 320)  # of the computed costs
 
 
 class Took(NamedTuple):
-    """Of a command and its processes: seconds by the clock, seconds of CPU, and the peak memory of the largest, MB."""
+    """What a command took.
+
+    Attributes:
+        wall: seconds by the clock.
+        cpu: seconds of CPU of all its processes.
+        first_cpu: of these, the process's that was started, which hands out the work.
+        first_peak: peak memory of that process, MB.
+        worker_peak: of the largest of the others, MB; 0 without any.
+    """
 
     wall: float
     cpu: float
-    peak: float
+    first_cpu: float
+    first_peak: float
+    worker_peak: float
 
 
 def main() -> None:
@@ -65,9 +77,12 @@ def main() -> None:
         bench = Bench(Path(name), Path(memory))
         bench.processes(options.files, table)
         bench.headers(options.indexed, table)
+        bench.hashes(options.files, table)
         bench.copies(table)
         bench.peaks(table)
+        costs = bench.costs()
     Console().print(table)
+    Console().print(costs)
 
 
 class Bench:
@@ -75,6 +90,7 @@ class Bench:
 
     def __init__(self, root: Path, memory: Path) -> None:
         self.root, self.memory = root, memory
+        self.slice_ms = self.hash_ms = self.first_ms = self.first_kb = self.core = 0.0  # measured, for `costs`
         config = validate({
             "workspace": str(root / "phantom"), "steps": ["phantom"],
             "phantom": {"patients": LINKED // 25 + 1, "quirks": False, "masks": False},
@@ -93,7 +109,8 @@ class Bench:
         ratios = sorted(a.wall / b.wall for a, b in zip(one, two, strict=True))
         given = sorted(2 * a.wall / b for a, b in zip(one, apart, strict=True))
         best = [min(took.wall for took in each) for each in (one, two)]
-        cpu = 1000 * min(took.cpu for took in one) / files
+        cpu = self.slice_ms = 1000 * min(took.cpu for took in one) / files
+        self.core = ratios[1] / 2
         table.add_row(f"ich preprocess, {files:,} files, one process", f"{best[0]:.1f} s, {cpu:.2f} ms CPU a file", "")
         table.add_row(
             "the same, two processes", f"{best[1]:.1f} s; {ratios[1]:.2f} times one (three pairs: {_list(ratios)})",
@@ -115,10 +132,32 @@ class Bench:
             self.link(files)
             took.append(self.run("preprocess", files, workers=2))
         few, many = took
+        self.first_ms = 1000 * (many.first_cpu - few.first_cpu) / 99_000
+        self.first_kb = 1000 * (many.first_peak - few.first_peak) / 99_000
+        largest = max(few.first_peak, few.worker_peak, many.first_peak, many.worker_peak)
         table.add_row(
-            "peak memory of a process, 1,000 and 100,000 files", f"{few.peak:.0f} and {many.peak:.0f} MB",
-            f"{MEGABYTES} MB: {verdict(max(few.peak, many.peak) <= MEGABYTES)}",
+            "peak memory of the largest worker, 1,000 and 100,000 files",
+            f"{few.worker_peak:.0f} and {many.worker_peak:.0f} MB", f"{MEGABYTES} MB: {verdict(largest <= MEGABYTES)}",
         )  # fmt: skip
+        table.add_row(
+            "of the process that hands out the work", f"{few.first_peak:.0f} and {many.first_peak:.0f} MB: "
+            f"{self.first_kb:.2f} kB and {self.first_ms:.3f} ms of CPU a file", "",
+        )  # fmt: skip
+
+    def costs(self) -> Table:
+        """Hours and minutes, from this run's figures; a core counts what each of two did here."""
+        table = Table("computed, not run: slices", *(f"{cores} cores" for cores in CORES))
+        for slices in (55_297, SLICES, 100_000_000):
+            seconds = [
+                slices / 1000 * ((self.hash_ms + self.slice_ms) / cores / self.core + 2 * self.first_ms)
+                for cores in CORES
+            ]
+            table.add_row(f"{slices:,}", *map(_duration, seconds))
+        table.caption = (
+            f"index with hashes {self.hash_ms:.2f} ms, step 3 {self.slice_ms:.2f} ms, {self.first_ms:.3f} ms for each "
+            f"in the one process that hands out the work; a core counts {self.core:.2f}"
+        )
+        return table
 
     def headers(self, files: int, table: Table) -> None:
         self.link(files)
@@ -131,6 +170,11 @@ class Bench:
             f"from that, {SLICES:,} files", f"{minutes:.1f} core-minutes",
             f"{CORE_MINUTES}: {verdict(minutes <= CORE_MINUTES)}",
         )  # fmt: skip
+
+    def hashes(self, files: int, table: Table) -> None:
+        took = self.run("index", files, workers=1, settings="index: {hash: true}\n")
+        self.hash_ms = 1000 * took.cpu / files
+        table.add_row(f"ich index with hashes of the pixels, {files:,} files", f"{self.hash_ms:.2f} ms CPU a file", "")
 
     def copies(self, table: Table) -> None:
         """What is read is in memory, what is written are files of their own."""
@@ -181,12 +225,12 @@ class Bench:
             shutil.rmtree(self.memory / f"workspace{number}")
         return wall
 
-    def run(self, step: str, files: int, workers: int, to: Path | None = None) -> Took:
+    def run(self, step: str, files: int, workers: int, to: Path | None = None, settings: str = "") -> Took:
         """A step of the whole folder in a new workspace; only the step is measured."""
-        command = self.prepared(step, files, workers, (to or self.root) / "workspace")
+        command = self.prepared(step, files, workers, (to or self.root) / "workspace", settings)
         return measured(command, to_disk=step == "copy")
 
-    def prepared(self, step: str, files: int, workers: int, workspace: Path) -> list[str]:
+    def prepared(self, step: str, files: int, workers: int, workspace: Path, settings: str = "") -> list[str]:
         """The command of a step, all steps before which have run in a new workspace."""
         shutil.rmtree(workspace, ignore_errors=True)
         config = self.root / f"{workspace.name}.yaml"
@@ -194,7 +238,7 @@ class Bench:
             f"workspace: {workspace}\nsteps: [index, sample, copy, preprocess]\n"
             f"data: {{labels: {self.root}/labels{files}.csv, dicom: {self.root}/dicom{files}}}\n"
             "sample: {scope: all, per_label: 0, negatives: 0}\n"
-            f"copy: {{mode: {'copy' if step == 'copy' else 'none'}}}\npreprocess: {{workers: {workers}}}\n"
+            f"copy: {{mode: {'copy' if step == 'copy' else 'none'}}}\npreprocess: {{workers: {workers}}}\n{settings}"
         )
         command = [sys.executable, "-m", "ich"]
         if step != "index":
@@ -217,7 +261,9 @@ def measured(command: list[str], *, to_disk: bool = False) -> Took:
     thread.join()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed: {message.decode()}")
-    return Took(wall, _cpu_of_children() - before, max(watched.peak.values(), default=0.0))
+    peak = watched.peak.copy()
+    first = peak.pop(process.pid, 0.0)
+    return Took(wall, _cpu_of_children() - before, watched.first_cpu, first, max(peak.values(), default=0.0))
 
 
 def _cpu_of_children() -> float:
@@ -227,16 +273,20 @@ def _cpu_of_children() -> float:
 
 
 class Watched:
-    """Peak memory, MB, of a process and those that it started, looked at twice a second."""
+    """Peak memory, MB, of a process and those it started, and its own CPU seconds, looked at ten times a second."""
 
     def __init__(self) -> None:
         self.peak: dict[int, float] = {}
+        self.first_cpu = 0.0
 
     def watch(self, process: psutil.Popen) -> None:
         while process.poll() is None:
             for each in (process, *_children(process)):
                 self._look(each)
-            time.sleep(0.5)
+            with contextlib.suppress(psutil.Error):
+                used = process.cpu_times()  # its own, without those that it waited for
+                self.first_cpu = used.user + used.system
+            time.sleep(0.1)
 
     def _look(self, process: psutil.Process) -> None:
         with contextlib.suppress(psutil.Error, OSError, StopIteration):  # it has just ended
@@ -248,6 +298,13 @@ def _children(process: psutil.Popen) -> list[psutil.Process]:
         return list(process.children(recursive=True))
     except psutil.Error:
         return []
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    if minutes >= 120:
+        return f"{minutes / 60:.1f} h"
+    return f"{minutes:.1f} min" if minutes >= 2 else f"{seconds:.0f} s"
 
 
 def _list(ratios: list[float]) -> str:
