@@ -26,7 +26,7 @@ import xxhash
 
 from ich import __version__
 from ich.errors import IchError
-from ich.files import atomic, parquet_bytes, read_bytes
+from ich.files import atomic, parquet_bytes, read_whole
 from ich.interrupts import check, remembered_only
 from ich.labels import IMAGE_ID
 from ich.progress import progress_bar
@@ -107,7 +107,7 @@ def _parts(folder: Path) -> dict[str, Path]:
 
 def _is_done(chunk: Sequence[Item], part: Path, intact: Callable[[Sequence[Item], pl.DataFrame], bool]) -> bool:
     try:
-        content = read_bytes(part)
+        content = read_whole(part)
     except OSError:
         return False
     as_written = part.stem.rpartition("-")[2] == xxhash.xxh3_64_hexdigest(content)

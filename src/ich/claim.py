@@ -34,8 +34,11 @@ def claimed(config: Experiment) -> Iterator[None]:
         if _take_lock(lock, workspace):
             remove_half_written(workspace)
         _sign(lock, path)
-        yield
-        os.truncate(lock, 0)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.truncate(lock, 0)  # who has it next for an instant must not be taken for us
     finally:
         os.close(lock)
 

@@ -159,14 +159,14 @@ def read_json(path: Path) -> Any:
         DataError: there is no such file, or it is not JSON.
     """
     try:
-        return json.loads(read_bytes(path))
+        return json.loads(read_whole(path))
     except FileNotFoundError as error:
         raise _not_there(path) from error
     except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
         raise DataError(f"{path} is not valid JSON ({one_line(error)}); delete it and run its step again") from error
 
 
-def read_bytes(path: Path) -> bytes:
+def read_whole(path: Path) -> bytes:
     """All bytes of a file; a pipe in its place, which would be waited on for ever, gives none."""
     with _open(path) as file:
         return file.read()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import polars as pl
 
 from ich.errors import DataError, one_line
-from ich.files import read_bytes
+from ich.files import read_whole
 from ich.prepare.splits_file import assignment_sha256, is_a_split
 
 
@@ -18,7 +18,7 @@ def read_published(path: Path, unit: Literal["patient", "slice"]) -> dict[str, A
         DataError: no file, no split in it, one of another unit, or one that was changed after its `assignment_sha256`.
     """
     try:
-        content = json.loads(read_bytes(path))
+        content = json.loads(read_whole(path))
         json.dumps(content, ensure_ascii=False).encode()  # JSON can escape what is no text
     except OSError as error:
         raise DataError(
