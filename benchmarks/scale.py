@@ -118,7 +118,8 @@ class Bench:
         )  # fmt: skip
         table.add_row(
             "what the machine gives: two commands of one process at once, twice the work",
-            f"{min(apart):.1f} s; {given[1]:.2f} times one ({_list(given)}); ours: {ratios[1] / given[1]:.0%} of it", "",
+            f"{min(apart):.1f} s; {given[1]:.2f} times one ({_list(given)}); ours: {ratios[1] / given[1]:.0%} of it",
+            "",
         )  # fmt: skip
         table.add_row(
             "one and two processes, images to the disk",
