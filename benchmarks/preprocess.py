@@ -2,7 +2,7 @@
 
     python -m benchmarks.preprocess [--slices N] [--rounds N] [--dicom FOLDER]
 
-Four ways from the same DICOM files to PNG of 256 pixels, one thread each, in turn, N rounds:
+Four ways from the same DICOM files to PNG of 256 pixels, one thread each, in turn, N rounds, each begun by another way:
 
 - `ich preprocess`: the step itself, with its ledger, checks and atomic writes;
 - the notebooks' way, as it is described: pydicom, three windows of the whole image in float64, scikit-image's resize,
@@ -11,13 +11,14 @@ Four ways from the same DICOM files to PNG of 256 pixels, one thread each, in tu
 - the floor: the kernels of the step (look-up, resize, PNG, hashes) with nothing besides. Read the bytes; values to HU;
   look up; area resize; encode; hash; write. No header is read: where the pixels are and what they mean is known.
 
-Figures are CPU time (of the median round) and the clock's. The floor must give the PNG files and hashes that the step
-gives, or the run ends with exit code 1. Files are phantoms without damage, in the competition's layout, or those of
---dicom, of which only plain ones (uncompressed, 512 x 512, 16 bits) are taken.
+Figures are CPU time (of the median round) and the clock's; a ratio is the median of the rounds' ratios. The floor must
+give the PNG files and hashes that the step gives, or the run ends with exit code 1. Files are phantoms without damage,
+in the competition's layout, or those of --dicom, of which only plain ones (uncompressed, 512 x 512, 16 bits) are taken.
 """
 
 import argparse
 import hashlib
+import statistics
 import sys
 import tempfile
 import time
@@ -144,10 +145,10 @@ def compare(files: list[Plain], root: Path, rounds: int) -> tuple[Table, str]:
             WITH_OPENCV: lambda to=root / f"opencv{number}": [with_opencv(plain, to) for plain in files],
             FLOOR: lambda to=root / f"floor{number}", hashes=hashes: floor(files, to, hashes),
         }
-        for name, way in ways.items():
-            took[name].append(measured(way))
-    medians = {name: sorted(each, key=lambda one: one.cpu)[len(each) // 2] for name, each in took.items()}
-    return rows(medians, len(files)), differences(Workspace(config), root / f"floor{rounds - 1}", hashes)
+        order = list(ways)
+        for name in order[number % len(order) :] + order[: number % len(order)]:
+            took[name].append(measured(ways[name]))
+    return rows(took, len(files)), differences(Workspace(config), root / f"floor{rounds - 1}", hashes)
 
 
 def measured(job: Callable[[], object]) -> Took:
@@ -156,9 +157,12 @@ def measured(job: Callable[[], object]) -> Took:
     return Took(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def rows(medians: dict[str, Took], slices: int) -> Table:
-    ours = medians[OURS].cpu
-    times = {name: one.cpu / ours for name, one in medians.items()}
+def rows(took: dict[str, list[Took]], slices: int) -> Table:
+    medians = {name: sorted(each, key=lambda one: one.cpu)[len(each) // 2] for name, each in took.items()}
+    times = {
+        name: statistics.median(other.cpu / ours.cpu for other, ours in zip(each, took[OURS], strict=True))
+        for name, each in took.items()
+    }
     over = 1 / times[FLOOR]
     ratios = {
         OURS: "",
