@@ -133,7 +133,7 @@ def _sign(lock: int, path: Path) -> None:
     now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     text = f"process {os.getpid()} on {platform.node()}, since {now}\n"
     try:
-        os.truncate(lock, os.pwrite(lock, text.encode(), 0))  # in this order: it is never empty
+        os.truncate(lock, os.pwrite(lock, text.encode(), 0))  # in this order: not emptied by who signs
     except OSError as error:  # a full disk
         error.filename = str(path)
         raise
