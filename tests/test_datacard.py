@@ -14,6 +14,7 @@ from ich.cli import run_command
 from ich.config.read import load
 from ich.datacard.distributions import distribution, value_counts
 from ich.datacard.page import bars, figure
+from ich.page import percent
 from ich.stages import STEPS, run_step, standing
 from ich.workspace import Outcome
 
@@ -200,3 +201,14 @@ def test_numbers_and_bars_of_the_page():
         "–", "−1,024", "0.123", "12,345.5", "100", "0",
     ]  # fmt: skip
     assert [(bar["y"], bar["height"]) for bar in bars([0, 1000, 1], width=3, height=20)] == [(20, 0), (0, 20), (19, 1)]
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "0.0%"), (1, "100.0%"), (0.143, "14.3%"), (0.0042, "0.42%"), (0.00002, "0.0020%"),
+        (0.9994, "99.9%"), (0.9996, "99.96%"), (0.99996, "99.9960%"),
+    ],
+)  # fmt: skip
+def test_a_share_is_written_as_none_or_all_only_when_it_is(share, text):
+    assert percent(share) == text

@@ -84,3 +84,8 @@ def test_what_is_not_in_the_zip_file_is_named(experiment, zipped, tmp_path):
     with pytest.raises(DataError, match=r"x.zip/a/labels.csv cannot be read \(.*\); get it again"):
         fetch_labels(Workspace(zipped))
     assert not Workspace(zipped).label_csv.exists()
+
+
+def test_a_zip_file_in_place_of_the_csv_is_told(zipped, tmp_path):
+    with pytest.raises(DataError, match=r"label file .*x.zip is a zip file; name the CSV file in it: .*x.zip/NAME.csv"):
+        read_long_labels(tmp_path / "x.zip")

@@ -6,4 +6,4 @@ are imported by the modules that need them.
 
 from ich import keras_backend  # noqa: F401  first of all: Keras reads its backend once, when it is first imported
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

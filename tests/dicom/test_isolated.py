@@ -35,6 +35,13 @@ def compressed(dicom_slice):
     return path
 
 
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "ten", "\u0661"])
+def test_a_time_limit_that_is_no_number_of_seconds_is_refused(monkeypatch, text):
+    monkeypatch.setenv("ICH_SECONDS_A_FILE", text)
+    with pytest.raises(IchError, match=f"ICH_SECONDS_A_FILE is {text}; set it to a whole number of seconds, 1 or more"):
+        isolated.seconds_a_file()
+
+
 def slow_file(compressed):
     """Millions of empty data elements before the rest: pydicom takes minutes for them."""
     content = compressed.read_bytes()

@@ -117,6 +117,22 @@ def test_anything_else_is_handed_over(content, tags):
     assert plain.read(content(**tags)) is None
 
 
+@pytest.mark.parametrize("implicit", [False, True])
+def test_the_length_of_the_file_meta_information_may_lack_but_not_lie(content, tmp_path, implicit):
+    whole = content()
+    if implicit:
+        encode(tmp_path / "ID_1.dcm", ImplicitVRLittleEndian)
+        whole = (tmp_path / "ID_1.dcm").read_bytes()
+    start, length = 132, 12  # after DICM; (0002,0000) UL 4 and its value
+    assert whole[start : start + 8] == b"\2\0\0\0UL\4\0"
+    assert same(whole[:start] + whole[start + length :])
+    lying = bytearray(whole)
+    lying[start + 8] += 2
+    assert plain.read(bytes(lying)) is None
+    last = whole[:start] + whole[start + length :]
+    assert plain.read_header(last[: last.index(b"1.2.840.10008.1.2")]) is None  # cut off before the transfer syntax
+
+
 def test_tags_out_of_order_are_handed_over(content):
     whole = content()
     start = whole.index(b"\x10\0\x20\0LO")
@@ -152,6 +168,8 @@ def test_other_encodings_are_handed_over(content, tmp_path, syntax):
 def test_damaged_files_are_read_as_pydicom_reads_them_or_handed_over(content, data):
     """Bytes of the header changed, cut out, put in: what is still taken is what pydicom makes of it."""
     whole = bytearray(content())
+    if data.draw(st.booleans()):
+        del whole[132:144]  # the length of the file meta information
     end = len(whole) - 2 * PIXELS.size
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(128, end))

@@ -53,6 +53,16 @@ def test_too_few_patients(experiment, small_dataset):
         split(config)
 
 
+def test_two_patients_in_one_series_are_named(experiment, small_dataset, tmp_path):
+    config = experiment(split={"fractions": [0.5, 0.25, 0.25]})
+    for image_id in small_dataset[:2]:  # of the first patient, whose series is that of the second now
+        path, pixels = tmp_path / "dicom" / f"{image_id}.dcm", np.zeros((64, 64), np.uint16)
+        make_slice(path, pixels, PatientID="ID_00000000", SeriesInstanceUID="ID_0000000001")
+    index(config)
+    note = "series with more than one PatientID: 1, such as ID_0000000001: is each of one person?"
+    assert note in split(config).notes
+
+
 def test_damaged_pixels_still_tell_whose_the_other_slices_are(experiment, small_dataset, tmp_path):
     """A patient with two studies; in one of them only a slice that cannot be used has the PatientID."""
     paths = [tmp_path / "dicom" / f"{name}.dcm" for name in small_dataset[:4]]

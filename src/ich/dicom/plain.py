@@ -90,20 +90,21 @@ def _scan(content: bytes) -> _Start:
 
 
 def _scan_meta(content: bytes) -> tuple[int, str]:
-    """File meta information (PS3.10 7.1): where it ends, and the transfer syntax."""
-    tag, vr, start, offset = _element(content, 132, explicit=True)
-    if tag != _META_LENGTH or vr != b"UL" or offset != start + 4:
-        raise _NotPlain
-    end = offset + int.from_bytes(content[start:offset], "little")
-    transfer_syntax = ""
+    """File meta information (PS3.10 7.1): where it ends, and the transfer syntax; many of RSNA's have no length."""
+    offset, last, end, transfer_syntax = 132, 0, None, ""
     while content[offset : offset + 2] == b"\2\0":
-        last = tag
         tag, vr, start, offset = _element(content, offset, explicit=True)
-        if tag <= last or offset > end:
+        if tag <= last:
             raise _NotPlain
-        if tag == _TRANSFER_SYNTAX and vr == b"UI":
-            transfer_syntax = str(_value(content[start:offset], vr))
-    if not transfer_syntax or offset != end:
+        value = content[start:offset]
+        if tag == _META_LENGTH:
+            if vr != b"UL" or len(value) != 4:
+                raise _NotPlain
+            end = offset + int.from_bytes(value, "little")
+        elif tag == _TRANSFER_SYNTAX and vr == b"UI":
+            transfer_syntax = str(_value(value, vr))
+        last = tag
+    if not transfer_syntax or (end is not None and offset != end):
         raise _NotPlain
     return offset, transfer_syntax
 

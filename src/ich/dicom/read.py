@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +38,7 @@ def read_header(path: Path) -> SliceHeader:
     Raises:
         UnreadableSlice: not a file, not DICOM, or cut off inside the header.
     """
-    header = plain.read_header(read_bytes(path, HEADER_BYTES))
-    return header if header is not None else parse_header(read_bytes(path))
+    return parse_header(read_bytes(path, HEADER_BYTES), lambda: read_bytes(path))
 
 
 def read_slice(path: Path) -> CtSlice:
@@ -50,10 +50,10 @@ def read_slice(path: Path) -> CtSlice:
     return parse_slice(read_bytes(path))
 
 
-def parse_header(content: bytes) -> SliceHeader:
-    """`read_header` of a file's bytes."""
-    header = plain.read_header(content)
-    return header if header is not None else isolated.ask("header", content)
+def parse_header(start: bytes, whole: Callable[[], bytes] | None = None) -> SliceHeader:
+    """`read_header` of a file's bytes, or of its first HEADER_BYTES, if `whole` gets all when these are not enough."""
+    header = plain.read_header(start)
+    return header if header is not None else isolated.ask("header", whole() if whole else start)
 
 
 def parse_slice(content: bytes) -> CtSlice:

@@ -8,7 +8,6 @@ import polars as pl
 
 from ich.chunks import holds, run_in_chunks
 from ich.config import Experiment
-from ich.dicom import plain
 from ich.dicom.isolated import SECONDS
 from ich.dicom.read import HEADER_BYTES, parse_header, parse_slice
 from ich.errors import UnreadableSlice
@@ -84,8 +83,7 @@ def _header_only(file: SourceFile, start: Content) -> Row:
     try:
         if isinstance(start, UnreadableSlice):
             raise start
-        header = plain.read_header(start)
-        return header_row(header if header is not None else parse_header(read_file(file)))
+        return header_row(parse_header(start, lambda: read_file(file)))
     except UnreadableSlice as error:
         return reason_row(error)
 

@@ -10,7 +10,6 @@ import polars as pl
 
 from ich.chunks import holds, run_in_chunks
 from ich.config import Experiment, Preprocess
-from ich.dicom import plain
 from ich.dicom.isolated import SECONDS
 from ich.dicom.read import parse_header, parse_slice
 from ich.errors import UnreadableSlice
@@ -101,7 +100,7 @@ def _header_alone(content: Content) -> Row:
     if isinstance(content, UnreadableSlice):
         return {}
     try:
-        return header_row(plain.read_header(content) or parse_header(content))
+        return header_row(parse_header(content))
     except UnreadableSlice:
         return {}
 
