@@ -4,7 +4,7 @@ import pytest
 from ich.dicom.header import SlicePlane
 from ich.dicom.series import order_series
 from ich.errors import DataError
-from ich.prepare.ledger import account, left_out, series_order
+from ich.prepare.ledger import account, left_out, refuse_lost, series_order
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 FACE_DOWN = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
@@ -48,3 +48,10 @@ def test_every_status_is_counted():
     for lost in (table.head(2), table.with_columns(status=pl.lit("lost")), table.with_columns(ImageID=pl.lit("ID_1"))):
         with pytest.raises(DataError, match=r"does not add up: \{.*\} for 3 slices; this is a bug"):
             account(lost, asked=3)
+
+
+def test_a_file_that_was_written_and_is_gone_is_told(tmp_path):
+    (tmp_path / "a.png").touch()
+    refuse_lost("augment", tmp_path, pl.Series(["a.png"]))
+    with pytest.raises(DataError, match=r"augment does not add up: 1 of 2 files are not in .*, such as b.png"):
+        refuse_lost("augment", tmp_path, pl.Series(["a.png", "b.png"]))

@@ -23,6 +23,9 @@ _SHORT = {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", 
           b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}  # fmt: skip
 _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 
+# Of meta information without a length pydicom tries the first element: these cannot fail.
+_ANY_BYTES = (b"OB", b"UI")
+
 # Text in which every character set agrees; backslash separates values, and tilde is an overline in one set.
 _PLAIN_TEXT = frozenset(range(0x20, 0x7E)) - {ord("\\")}
 _LONGEST_VALUE = 1024  # bytes; longer ones are no ids and no positions
@@ -94,7 +97,7 @@ def _scan_meta(content: bytes) -> tuple[int, str]:
     offset, last, end, transfer_syntax = 132, 0, None, ""
     while content[offset : offset + 2] == b"\2\0":
         tag, vr, start, offset = _element(content, offset, explicit=True)
-        if tag <= last:
+        if tag <= last or (not last and tag != _META_LENGTH and vr not in _ANY_BYTES):
             raise _NotPlain
         value = content[start:offset]
         if tag == _META_LENGTH:

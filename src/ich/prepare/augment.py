@@ -17,6 +17,7 @@ from ich.errors import DataError
 from ich.files import file_sizes, fingerprint, write_bytes, write_csv
 from ich.labels import IMAGE_ID, LABELS, counts, is_augmented, original_id, read_table
 from ich.png import encode_png, read_png
+from ich.prepare.ledger import refuse_lost
 from ich.workspace import SPLITS, Outcome, Workspace
 
 # The last batch is filled up to this, so that one compiled program makes every image, and reruns agree to the byte.
@@ -50,6 +51,7 @@ def augment(config: Experiment) -> Outcome:
     _remove_stale(folder, keep=set(names))
     _write_images(names, workspace)
     augmented = pl.concat([natural, copies]).sort(IMAGE_ID)
+    refuse_lost("augment", folder, pl.select(pl.format("{}.png", augmented[IMAGE_ID])).to_series())
     if names:
         write_csv(csv, augmented)
     return Outcome(

@@ -14,9 +14,9 @@ import polars as pl
 from ich.config import Copy, Experiment
 from ich.dicom.read import read_bytes
 from ich.errors import DataError, UnreadableSlice
-from ich.files import fingerprint, list_names, name_file, staging, sweep_staging, write_csv
+from ich.files import fingerprint, name_file, staging, sweep_staging, write_csv
 from ich.labels import IMAGE_ID, read_table
-from ich.prepare.ledger import left_out
+from ich.prepare.ledger import left_out, refuse_lost
 from ich.progress import progress_bar
 from ich.sources import NO_FILE, Files, is_folder, locate_files, read_file
 from ich.sources.file import SourceFile
@@ -55,7 +55,8 @@ def copy(config: Experiment) -> Outcome:
     write_csv(listing, missing)
     outputs = [listing]
     if how.mode != "none":
-        _refuse_lost(workspace.copies, image_ids.filter(~image_ids.is_in(ids.implode())))
+        brought = image_ids.filter(~image_ids.is_in(ids.implode()))
+        refuse_lost("copy", workspace.copies, pl.select(pl.format("{}.dcm", brought)).to_series())
         outputs.append(workspace.copies)
     return Outcome(
         counts={
@@ -208,18 +209,3 @@ def refuse_places(workspace: Workspace) -> None:
             )
         if mode == "link" and not is_folder(source):
             raise DataError(f"copy.mode is link, but {source} is no folder; set copy.mode to copy or none")
-
-
-def _refuse_lost(copies: Path, brought: pl.Series) -> None:
-    """Sampled = copied + there already + missing, looked up on the disk and not in what was reported.
-
-    Raises:
-        DataError: a file that was brought is not there.
-    """
-    expected = brought.to_frame().with_columns(name=pl.format("{}.dcm", IMAGE_ID))
-    lost = expected.join(list_names(copies).to_frame(), on="name", how="anti")
-    if not lost.is_empty():
-        raise DataError(
-            f"copy does not add up: {len(lost)} of {len(expected)} files are not in {copies}, such as "
-            f"{lost.item(0, 'name')}; does something else remove them? Run it again"
-        )

@@ -14,7 +14,7 @@ from ich.dicom.header import SliceHeader, SlicePlane
 from ich.dicom.read import CtSlice
 from ich.dicom.series import order_series, tilt_degrees
 from ich.errors import CannotRead, DataError, UnreadableSlice
-from ich.files import sink_parquet
+from ich.files import list_names, sink_parquet
 from ich.labels import IMAGE_ID
 from ich.sources.file import SourceFile
 
@@ -168,6 +168,20 @@ def account(table: pl.DataFrame, asked: int) -> dict[str, int]:
     if sum(counts.values()) != asked or table[IMAGE_ID].n_unique() != asked:
         raise DataError(f"ledger does not add up: {counts} for {asked} slices; this is a bug, please report it")
     return counts
+
+
+def refuse_lost(step: str, folder: Path, written: pl.Series) -> None:
+    """Look on the disk, and not in what was reported, whether all that a step wrote is there.
+
+    Raises:
+        DataError: a file of these names is not in the folder.
+    """
+    lost = written.to_frame("name").join(list_names(folder).to_frame(), on="name", how="anti")
+    if not lost.is_empty():
+        raise DataError(
+            f"{step} does not add up: {len(lost)} of {len(written)} files are not in {folder}, such as "
+            f"{lost.item(0, 'name')}; does something else remove them? Run it again"
+        )
 
 
 def left_out(table: pl.DataFrame, listing: str) -> list[str]:
