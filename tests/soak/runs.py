@@ -135,8 +135,10 @@ def tree(pid: int) -> list[psutil.Process]:
 
 def _note_peak(process: psutil.Process, main: int, peaks: Peaks) -> None:
     try:
-        status = Path(f"/proc/{process.pid}/status").read_text()
         words = process.cmdline()
+        if process.pid != main and words == psutil.Process(main).cmdline():
+            return  # just started, and not yet a program of its own: its memory is still its parent's
+        status = Path(f"/proc/{process.pid}/status").read_text()
     except (OSError, psutil.Error):
         return
     highest = [int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")]
