@@ -51,7 +51,7 @@ def augment(config: Experiment) -> Outcome:
     _remove_stale(folder, keep=set(names))
     _write_images(names, workspace)
     augmented = pl.concat([natural, copies]).sort(IMAGE_ID)
-    refuse_lost("augment", folder, pl.select(pl.format("{}.png", augmented[IMAGE_ID])).to_series())
+    refuse_lost("augment", folder, pl.select(pl.format("{}.png", copies[IMAGE_ID])).to_series())
     if names:
         write_csv(csv, augmented)
     return Outcome(
