@@ -2,9 +2,13 @@
 
 import os
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+# Before ich: one cache of compiled networks for all tests, where each of their workspaces would have its own.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"ich-tests-jax-{os.getuid()}"))
 
 import numpy as np
 import polars as pl

@@ -1,15 +1,19 @@
 """A toy problem, learnt in seconds: a bright square is a haemorrhage, its colour and place are the subtype."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import keras
 import numpy as np
 import pytest
 
+from ich.config import Experiment
+from ich.config.read import validate
 from ich.files import write_json
 from ich.labels import LABELS, SUBTYPES
 from ich.models import backbones
+from ich.models.initialize import numpy_initializers
 
 SIZE = 64
 _PLACES = ((16, 16), (16, 48), (48, 16), (48, 48), (32, 32))
@@ -55,3 +59,36 @@ def tiny_backbones():
         for name in backbones.DEMO:
             patch.setitem(backbones.DEMO, name, tiny_backbone)
         yield
+
+
+ALL = {"name": "all-layers", "epochs": 5, "learning_rate": 5e-3, "trainable": "all"}
+STILL = {
+    "horizontal_flip": 0,
+    "rotate": 0,
+    "shift": 0,
+}  # flips and shifts would move a square to another subtype's place
+HEADS = {"gate_units": 16, "subtype_units": 32, "attention_width": 16, "attention_heads": 2}
+
+
+def squares_experiment(root: Path, **settings: Any) -> Experiment:
+    """Training of small networks on `write_squares`, with other settings of `train`."""
+    plan = {
+        "model": "cascade",
+        "backbones": {"efficientnet": "EfficientNetV2Demo", "convnext": "ConvNeXtDemo"},
+        "weights": "none",
+        "heads": HEADS,
+        "augmentation": STILL,
+        "phases": [ALL],
+        "end_to_end": {"epochs": 0},
+        "batch_size": 16,
+    }
+    data = {"labels": str(root / "labels.csv"), "dicom": str(root)}
+    return validate(
+        {"workspace": str(root), "data": data, "preprocess": {"size": 64}, "train": plan | settings}, "test"
+    )
+
+
+def load(path: Path) -> keras.Model:
+    """A saved network."""
+    with numpy_initializers(0):
+        return keras.models.load_model(path, compile=False)

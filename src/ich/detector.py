@@ -20,10 +20,9 @@ from ich.data import image_batches, pad_batch
 from ich.errors import DataError, one_line
 from ich.labels import LABELS, SUBTYPES
 from ich.models.cascade import split_cascade
+from ich.models.forward import Forward, compile_forward
 from ich.models.initialize import numpy_initializers
 from ich.precision import resolve_precision
-
-Forward = Callable[[list[NDArray[Any]]], list[NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -168,29 +167,6 @@ def adapt_precision(network: keras.Model) -> None:
     for layer in network._flatten_layers():  # not public; `layers` leaves out the parts of an attention layer
         if layer.dtype_policy.name.startswith("mixed_"):
             layer.dtype_policy = policy
-
-
-def compile_forward(network: keras.Model) -> Forward:
-    """The network as a function of arrays, one an input, to arrays, one an output; compiled once for each shape."""
-    if keras.backend.backend() != "jax":
-        return lambda inputs: [np.asarray(output) for output in _as_list(network.predict_on_batch(inputs))]
-    # Keras's `predict_on_batch` assigns every variable anew after each batch: 3 ms for EfficientNetV2M's 1,017 (CPU).
-    import jax
-
-    @jax.jit
-    def forward(state: list[list[Any]], inputs: list[Any]) -> list[Any]:
-        return _as_list(network.stateless_call(*state, inputs if len(inputs) > 1 else inputs[0], training=False)[0])
-
-    def run(inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        # Read each time: whoever calls `predict` on the network replaces its variables' arrays and deletes the old.
-        state = [[v.value for v in part] for part in (network.trainable_variables, network.non_trainable_variables)]
-        return [np.asarray(output) for output in forward(state, inputs)]
-
-    return run
-
-
-def _as_list(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
 def _run(forward: Forward, inputs: list[NDArray[Any]], batch_size: int) -> list[NDArray[Any]]:

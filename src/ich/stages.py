@@ -85,7 +85,7 @@ def _datacard(config: Experiment) -> Outcome:
 
 
 def _train(config: Experiment) -> Outcome:
-    from ich.training.fit import train
+    from ich.training.train import train
 
     return train(config)
 

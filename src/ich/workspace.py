@@ -122,6 +122,16 @@ class Workspace:
         return self.root / "runs" / self.config.name
 
     @property
+    def checkpoints(self) -> Path:
+        """Folder of the training in progress, from which it goes on after it was killed."""
+        return self.run / "checkpoints"
+
+    @property
+    def compiled(self) -> Path:
+        """What JAX compiled; can be deleted at any time."""
+        return self.root / "compiled"
+
+    @property
     def predictions(self) -> Path:
         """Probabilities for every validation and test slice."""
         return self.run / "predictions.parquet"
@@ -146,7 +156,7 @@ class Workspace:
         """Every folder that steps fill, clear or remove, or may; and what lies in those that hold others."""
         top = (
             self.fetched, self.phantom, self.copies, self.png, *(self.images(split) for split in SPLITS), self.models,
-            self.run.parent, self.run, self.parts, self.records,
+            self.compiled, self.run.parent, self.run, self.parts, self.records,
         )  # fmt: skip
         holders = (self.phantom, self.parts, self.run, self.run / "tensorboard")
         return (*top, *(inner for folder in holders for inner in folder.glob("*")))

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from ich.augmentation import draw, item_keys
+from ich.augmentation import Draws, draw, item_keys
 from ich.config import Train
 from ich.models.build import backbones, build, set_trainable
-from ich.training.fit import compiled_learner
 from ich.training.phases import stages
+from ich.training.step import Batch, Learner, adam
 
 EFFICIENTNET, CONVNEXT = 53_150_388, 87_566_464  # without their tops, as Keras publishes them: 140.7 M
 GATE_HEAD = (1280 + 1) * 512 + (512 + 1)
@@ -31,10 +31,16 @@ def test_full_size_cascade_takes_a_step():
     train = Train(batch_size=2)
     stage = stages(train)[-1]
     labels = np.array([[1, 0, 1, 0, 0, 0], [1, 0, 1, 0, 0, 0]], np.float32)
-    phase = train.phases[1].model_copy(update={"learning_rate": 1e-3})
-    learner = compiled_learner(set_trainable(networks, "final", "top"), stage, phase, labels.astype(np.uint8), train)
-    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    network = set_trainable(networks, "final", "top")
+    loss = stage.training_loss(labels.astype(np.uint8))
+    learner = Learner(network, adam(network.compute_dtype), loss, train.augmentation)
+    images = np.random.default_rng(0).integers(0, 256, (1, 2, 64, 64, 3)).astype(np.uint8)
     draws = draw(train.augmentation, 0, 0, item_keys(["ID_1", "ID_2"]))
-    before, after = (learner.train_on_batch((images, draws), labels)[0] for _ in range(2))
-    assert np.isfinite(before)
-    assert after < before
+    batch = Batch(images, Draws(*(field[None] for field in draws)), labels[None])
+    step, state = learner.compile(batch), learner.state()
+    losses = []
+    for _ in range(2):
+        state, result = step(state, np.float32(1e-3), batch)
+        losses.append(float(result.loss))
+    assert np.isfinite(losses).all()
+    assert losses[1] < losses[0]

@@ -1,6 +1,6 @@
 from ich.config.read import validate
 from ich.models.build import build
-from ich.training.callbacks import save
+from ich.training.best import save
 from ich.training.finished import FinishedStages
 from ich.training.phases import stages
 from ich.workspace import Workspace

@@ -9,54 +9,26 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from ich.card import read_card
-from ich.config import Gate, Train
+from ich.config import Gate
 from ich.config.read import validate
 from ich.data import read_manifest
 from ich.detector import load_detector
 from ich.errors import DataError, IchError
 from ich.labels import LABELS, SUBTYPES
 from ich.models.build import build
-from ich.models.initialize import numpy_initializers
 from ich.png import read_png
 from ich.training import fit
-from ich.training.callbacks import History, scores
-from ich.training.fit import fit_stage, train
+from ich.training.checkpoint import Checkpoints
+from ich.training.fit import fit_stage
 from ich.training.gating import conditional_prevalence
 from ich.training.phases import Stage, stages
+from ich.training.train import train
+from ich.training.validation import Validation
+from ich.training.watch import History
 from ich.workspace import Workspace
-from square_slices import tiny_backbones, write_squares
+from square_slices import ALL, load, squares_experiment, tiny_backbones, write_squares
 
 __all__ = ["tiny_backbones"]
-
-ALL = {"name": "all-layers", "epochs": 5, "learning_rate": 5e-3, "trainable": "all"}
-STILL = {
-    "horizontal_flip": 0,
-    "rotate": 0,
-    "shift": 0,
-}  # flips and shifts would move a square to another subtype's place
-HEADS = {"gate_units": 16, "subtype_units": 32, "attention_width": 16, "attention_heads": 2}
-
-
-def experiment(root, **settings):
-    plan = {
-        "model": "cascade",
-        "backbones": {"efficientnet": "EfficientNetV2Demo", "convnext": "ConvNeXtDemo"},
-        "weights": "none",
-        "heads": HEADS,
-        "augmentation": STILL,
-        "phases": [ALL],
-        "end_to_end": {"epochs": 0},
-        "batch_size": 16,
-    }
-    data = {"labels": str(root / "labels.csv"), "dicom": str(root)}
-    return validate(
-        {"workspace": str(root), "data": data, "preprocess": {"size": 64}, "train": plan | settings}, "test"
-    )
-
-
-def load(path):
-    with numpy_initializers(0):
-        return keras.models.load_model(path, compile=False)
 
 
 def history_of(config):
@@ -68,7 +40,7 @@ def cascade(tiny_backbones, tmp_path_factory):
     """A cascade trained with both stages and end to end; config and outcome."""
     root = tmp_path_factory.mktemp("cascade")
     write_squares(root, train=160, val=40)
-    config = experiment(
+    config = squares_experiment(
         root, end_to_end={"epochs": 1, "learning_rate": 1e-5}, augmentation={"horizontal_flip": 0, "shift": 0}
     )
     return config, train(config)
@@ -77,7 +49,8 @@ def cascade(tiny_backbones, tmp_path_factory):
 def test_a_cascade_learns_and_its_parts_are_saved(cascade):
     config, outcome = cascade
     workspace = Workspace(config)
-    names = {"cascade_final.keras", "cascade_final.json", "stage1_best.keras", "stage2_best.keras"}
+    stages_best = {f"{name}_best.keras" for name in ("stage1", "stage2", "end_to_end")}
+    names = {"cascade_final.keras", "cascade_final.json"} | stages_best
     assert {path.name for path in workspace.models.iterdir()} == names
     assert {path.name for path in outcome.outputs} == names | {"history.csv"}
     assert all(path.exists() for path in outcome.outputs)
@@ -136,7 +109,9 @@ def flat(tiny_backbones, tmp_path_factory):
     root = tmp_path_factory.mktemp("flat")
     write_squares(root, train=80, val=40)
     ruin = {"name": "ruin", "epochs": 2, "learning_rate": 1, "trainable": "heads"}
-    config = experiment(root, model="convnext", phases=[ALL | {"epochs": 2}, ruin], save_h5=True, accumulation=2)
+    config = squares_experiment(
+        root, model="convnext", phases=[ALL | {"epochs": 2}, ruin], save_h5=True, accumulation=2
+    )
     train(config)
     return config
 
@@ -179,11 +154,12 @@ def test_the_same_seed_gives_the_same_weights_and_a_new_history(flat):
 
 def test_stage_2_of_a_shared_trunk_leaves_the_gate_as_it_was(tiny_backbones, tmp_path):
     write_squares(tmp_path, train=80, val=40)
-    config = experiment(tmp_path, model="modified-cascade", phases=[ALL | {"epochs": 1}])
+    config = squares_experiment(tmp_path, model="modified-cascade", phases=[ALL | {"epochs": 1}])
     workspace = Workspace(config)
     networks = build(config.train, 64, seed=1)
     slices = (read_manifest(workspace.table(split), workspace.images(split)) for split in ("train", "val"))
-    run = fit.Run(config, networks, *slices, History(tmp_path / "history.csv"), fit.Console(quiet=True))
+    history, checkpoints = History(tmp_path / "history.csv"), Checkpoints(tmp_path / "checkpoints", "key", print)
+    run = fit.Run(config, networks, *slices, history, checkpoints, fit.Console(quiet=True))
     second = stages(config.train)[1]
     before = networks.gate.get_weights()
     head = networks.subtypes.get_layer("subtype_head").get_weights()
@@ -197,29 +173,33 @@ def test_stage_2_of_a_shared_trunk_leaves_the_gate_as_it_was(tiny_backbones, tmp
 
 def test_a_diverging_training_stops_and_leaves_the_earlier_model(tiny_backbones, tmp_path, monkeypatch):
     write_squares(tmp_path, train=40, val=20)
-    config = experiment(tmp_path, model="efficientnet", phases=[ALL | {"epochs": 1}])
+    config = squares_experiment(tmp_path, model="efficientnet", phases=[ALL | {"epochs": 1}])
     models = Workspace(config).models
     models.mkdir()
     earlier = {"efficientnet_final.keras", "efficientnet_final.json"}
     for name in earlier:
         (models / name).write_text("from an earlier run")
     monkeypatch.setattr(Stage, "training_loss", lambda *_: lambda y, p: keras.ops.mean(p, axis=-1) * float("nan"))
-    with pytest.raises(IchError, match="efficientnet, all-layers: the training loss became nan"):
+    told = "efficientnet, all-layers: the training loss became nan in step 1 of epoch 1, of 16 images"
+    with pytest.raises(IchError, match=told):
         train(config)
+    named = json.loads((Workspace(config).run / "not_finite.json").read_text())
+    assert (named["step"], len(set(named["images"]))) == (1, 16)
+    assert all(name.startswith("ID_train") for name in named["images"])
     assert {path.name: path.read_text() for path in models.iterdir()} == dict.fromkeys(earlier, "from an earlier run")
 
 
 def test_without_positives_the_error_names_the_stage_and_the_split(tiny_backbones, tmp_path):
     write_squares(tmp_path, train=40, val=1)
     with pytest.raises(DataError, match="gate: the validation slices hold no positive of any"):
-        train(experiment(tmp_path))
+        train(squares_experiment(tmp_path))
 
 
 def test_a_damaged_image_stops_training_by_name(tiny_backbones, tmp_path):
     write_squares(tmp_path, train=40, val=20)
     (tmp_path / "data_train" / "ID_train0007.png").write_bytes(b"\x89PNG")
     with pytest.raises(DataError, match=r"ID_train0007\.png is not a whole PNG"):
-        train(experiment(tmp_path, model="efficientnet"))
+        train(squares_experiment(tmp_path, model="efficientnet"))
 
 
 def test_conditional_prevalence_by_hand():
@@ -248,16 +228,6 @@ def test_splits_without_positives_are_an_error(content):
         conditional_prevalence(content)
 
 
-def test_a_layer_that_switches_xla_off_is_an_error():
-    images = keras.Input((64, 64, 3))
-    rotated = keras.layers.RandomRotation(0.1)(images)
-    network = keras.Model(images, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(rotated)))
-    train_config = Train(model="efficientnet")
-    stage = stages(train_config)[0]
-    with pytest.raises(IchError, match="does not run under XLA"):
-        fit.compiled_learner(network, stage, stage.phases[0], np.zeros((1, 6), np.uint8), train_config)
-
-
 def weights_of(config):
     return load(Workspace(config).final_model).get_weights()
 
@@ -270,7 +240,7 @@ def test_a_training_that_was_cut_off_continues_with_its_stage_to_the_same_weight
     for name in ("whole", "cut"):
         write_squares(tmp_path / name, train=80, val=40)
         plan = {"phases": [ALL | {"epochs": 2}], "end_to_end": {"epochs": 1, "learning_rate": 1e-4}}
-        configs.append(experiment(tmp_path / name, model="modified-cascade", **plan))
+        configs.append(squares_experiment(tmp_path / name, model="modified-cascade", **plan))
     whole, cut = configs
     train(whole)
 
@@ -318,11 +288,11 @@ def test_another_rule_for_the_gate_trains_nothing_again(cascade, monkeypatch):
 
 def test_a_validation_loss_that_stands_still_lowers_the_rate_and_ends_the_phase(tiny_backbones, tmp_path, monkeypatch):
     write_squares(tmp_path, train=40, val=20)
-    config = experiment(
+    config = squares_experiment(
         tmp_path, model="efficientnet", phases=[ALL | {"epochs": 9}], early_stopping={"patience": 4},
         plateau={"factor": 0.5, "patience": 2, "min_learning_rate": 2e-3},
     )  # fmt: skip
-    monkeypatch.setattr(fit.Validation, "measure", lambda _: {"loss": 0.5, **scores(np.eye(6, dtype=int), np.eye(6))})
+    monkeypatch.setattr(Validation, "loss", lambda *_: 0.5)
     train(config)
     rates = [float(row["learning_rate"]) for row in history_of(config)]
     assert rates == pytest.approx([5e-3, 5e-3, 5e-3, 2.5e-3, 2.5e-3])  # the best is the first, four more find none
@@ -339,19 +309,21 @@ def test_the_validation_loss_is_the_mean_of_the_labels_log_losses(flat):
 
 def test_every_phase_goes_on_with_the_seed_and_the_epoch(tiny_backbones, tmp_path, monkeypatch):
     write_squares(tmp_path, train=40, val=20)
-    config = experiment(tmp_path, model="convnext", phases=[ALL | {"epochs": 2}, ALL | {"epochs": 1}], accumulation=2)
+    config = squares_experiment(
+        tmp_path, model="convnext", phases=[ALL | {"epochs": 2}, ALL | {"epochs": 1}], accumulation=2
+    )
     asked, batches = [], fit.training_batches
-    compiled, learners = fit.compiled_learner, []
-    monkeypatch.setattr(fit, "training_batches", lambda *a: asked.append(a[-2:]) or batches(*a))
-    monkeypatch.setattr(fit, "compiled_learner", lambda *a: learners.append(compiled(*a)) or learners[-1])
+    monkeypatch.setattr(fit, "training_batches", lambda *a: asked.append(a[-4:]) or batches(*a))
     train(config)
-    assert asked == [(config.seed, 0), (config.seed, 2)]
-    assert [learner.optimizer.gradient_accumulation_steps for learner in learners] == [2, 2]
+    assert [(shape, seed, epoch) for shape, _, seed, epoch in asked] == [
+        ((2, 16), config.seed, 0),
+        ((2, 16), config.seed, 2),
+    ]
 
 
 def test_end_to_end_keeps_its_start_where_training_makes_it_worse(tiny_backbones, tmp_path):
     write_squares(tmp_path, train=40, val=20)
-    config = experiment(
+    config = squares_experiment(
         tmp_path, phases=[ALL | {"epochs": 1}], end_to_end={"epochs": 1, "learning_rate": 1.0}, stage2_start="gate"
     )
     train(config)
@@ -365,7 +337,7 @@ def test_end_to_end_keeps_its_start_where_training_makes_it_worse(tiny_backbones
 @pytest.mark.parametrize("start", ["weights", "gate"])
 def test_stage_2_starts_from_the_gates_trunk_if_asked_to(tiny_backbones, tmp_path, monkeypatch, start):
     write_squares(tmp_path, train=40, val=20)
-    config = experiment(tmp_path, phases=[ALL | {"epochs": 1}], stage2_start=start)
+    config = squares_experiment(tmp_path, phases=[ALL | {"epochs": 1}], stage2_start=start)
     same = {}
 
     def look(run, stage):
@@ -385,7 +357,7 @@ def test_a_model_is_not_kept_beside_what_another_training_left(tiny_backbones, t
 
     def config(epochs, name="a"):
         plan = {"model": "efficientnet", "phases": [ALL | {"epochs": epochs}]}
-        return experiment(tmp_path, **plan).model_copy(update={"name": name})
+        return squares_experiment(tmp_path, **plan).model_copy(update={"name": name})
 
     def files():
         rows = [[row[c] for c in ("stage", "phase", "epoch", "loss")] for row in history_of(config(2))]

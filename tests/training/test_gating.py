@@ -18,7 +18,8 @@ def gate(monkeypatch):
     labels[4:, :2] = 1
 
     def choose(compute_dtype="float32", **rule):
-        return choose_gate(Gate(**rule), SimpleNamespace(compute_dtype=compute_dtype), Slices(labels), 64, 8)
+        network = SimpleNamespace(compute_dtype=compute_dtype, variables=[])
+        return choose_gate(Gate(**rule), network, Slices(labels), 64, 8)
 
     return choose
 

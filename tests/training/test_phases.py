@@ -24,9 +24,10 @@ def test_the_stages_of_each_model():
     def names(**settings):
         return [(stage.name, stage.part, stage.checkpoint) for stage in stages(Train(**settings))]
 
-    both = [("gate", "gate", "stage1_best"), ("subtypes", "subtypes", "stage2_best"), ("end-to-end", "final", None)]
-    assert names(model="cascade") == names(model="modified-cascade") == both
-    assert names(model="cascade", end_to_end={"epochs": 0}) == both[:2]
+    both = [("gate", "gate", "stage1_best"), ("subtypes", "subtypes", "stage2_best")]
+    end_to_end = ("end-to-end", "final", "end_to_end_best")
+    assert names(model="cascade") == names(model="modified-cascade") == [*both, end_to_end]
+    assert names(model="cascade", end_to_end={"epochs": 0}) == both
     assert names(model="convnext") == [("convnext", "final", "convnext_best")]
 
 

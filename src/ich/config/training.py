@@ -89,6 +89,7 @@ class Plateau(Section):
     factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="Of the learning rate, each time.")
     patience: Positive = Field(5, description="Epochs without a better validation loss.")
     min_learning_rate: float = Field(1e-7, ge=0, description="It is not lowered further.")
+    min_delta: float = Field(1e-4, ge=0, description="A validation loss is better if it is lower by more than this.")
 
 
 class Gate(Section):
@@ -118,6 +119,11 @@ class Train(Section):
     batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(32, description="Images that are computed together.")
     accumulation: Annotated[int, Field(ge=1, le=1024)] = Field(
         1, description="Batches whose gradients are averaged for one step."
+    )
+    recompute: bool = Field(
+        False,
+        description="Gradient checkpointing: keep results of convolutions and dense layers only, and compute the rest "
+        "again in the backward pass. Less memory, more time.",
     )
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "auto",

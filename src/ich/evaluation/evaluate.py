@@ -111,10 +111,12 @@ def _refuse_other_training(card: Card, workspace: Workspace) -> None:
 
 def _predict(workspace: Workspace, tables: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, dict[str, int]]:
     from ich.detector import load_detector  # Keras loads only when a network runs, not to score predictions
+    from ich.keras_backend import keep_compiled_in
 
     folders = {"val": workspace.images("val"), "test": workspace.images("test")}
     held_out = {split: tables[split] for split in HELD_OUT}
     files = predictions.image_files(held_out, folders)
+    keep_compiled_in(workspace.compiled)
     return predictions.predict(load_detector(workspace.final_model), held_out, files)
 
 

@@ -41,15 +41,13 @@ class FinishedStages:
         return {name: entry["result"] for name, entry in self._stages.items()}
 
     def add(self, stage: Stage, result: dict[str, Any], model: keras.Model) -> None:
-        """Note a finished stage; one without a checkpoint is not kept: it would have to be trained again in any case.
+        """Note a finished stage.
 
         Args:
             stage: just trained; its best weights are in `model` and in its checkpoint.
             result: of `fit_stage`.
             model: the whole model, whose layers draw random numbers (dropout).
         """
-        if stage.checkpoint is None:
-            return
         checkpoint = f"{stage.checkpoint}.keras"
         self._stages[stage.name] = {
             "result": result,

@@ -13,7 +13,8 @@ from ich.data import Manifest
 from ich.errors import DataError
 from ich.evaluation.operating_points import choose_gate_threshold
 from ich.labels import LABELS, SUBTYPES, Label
-from ich.training.learner import predict
+from ich.models.forward import compile_forward
+from ich.training.validation import predict
 
 # A slice that sits on the threshold must pass on other hardware and in other batch sizes too, where P(any) differs by
 # up to 1e-5 in float32. A gate in half precision runs in float32 where there is no GPU: its logit was seen to move by
@@ -37,7 +38,7 @@ def choose_gate(rule: config.Gate, gate: keras.Model, val: Manifest, size: int, 
         size: rows and columns of the images.
         batch_size: slices that are computed together.
     """
-    p_any = predict(gate, val, size, batch_size)[:, 0]
+    p_any = predict(compile_forward(gate), val, size, batch_size)[:, 0]
     if rule.threshold == "validation":
         largest = choose_gate_threshold(p_any, val.labels, rule.max_missed)
         threshold = min(lowered(largest, half_precision=gate.compute_dtype != "float32"), _HIGHEST)

@@ -26,7 +26,7 @@ class Stage:
         phases: of training, in order; those of no epoch are left out.
         loss: class weights, label weights and focal exponent of the training loss.
         label_weights: (k,) share of each label in the loss of training and validation, before `loss.label_weights`.
-        checkpoint: stem of the file in models/ that holds the best weights; None keeps them in memory.
+        checkpoint: stem of the file in models/ that holds the best weights.
         compare_with_start: whether the weights that it starts from count as the best so far.
     """
 
@@ -36,7 +36,7 @@ class Stage:
     phases: tuple[Phase, ...]
     loss: Loss
     label_weights: NDArray[np.float32]
-    checkpoint: str | None = None
+    checkpoint: str
     compare_with_start: bool = False
 
     def select(self, slices: Manifest, split: str) -> tuple[Manifest, NDArray[np.uint8]]:
@@ -91,7 +91,8 @@ def stages(train: Train) -> list[Stage]:
         return [gate, subtypes]
     together = Phase(name="end-to-end", epochs=end.epochs, learning_rate=end.learning_rate, trainable="all")
     plain = Loss(class_weights="none")
-    return [gate, subtypes, Stage("end-to-end", "final", LABELS, (together,), plain, COMPETITION_WEIGHTS, None, True)]
+    final = Stage("end-to-end", "final", LABELS, (together,), plain, COMPETITION_WEIGHTS, "end_to_end_best", True)
+    return [gate, subtypes, final]
 
 
 def _equal(k: int) -> NDArray[np.float32]:

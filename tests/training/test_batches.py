@@ -1,13 +1,12 @@
 import itertools
 
 import cv2
-import keras
 import numpy as np
 import pytest
 
 from ich.config import TrainingAugmentation
 from ich.data import Manifest
-from ich.training.learner import Learner, epoch_order, predict, training_batches
+from ich.training.batches import epoch_order, epoch_rows, on_device, training_batches
 
 SIZE = 8
 AUGMENTATION = TrainingAugmentation()
@@ -24,11 +23,15 @@ def slices(tmp_path):
 
 
 def first(batches, n):
-    return [(images[:, 0, 0, 0].tolist(), draws, y) for (images, draws), y in itertools.islice(batches, n)]
+    """Which images each of the first batches holds, their draws and targets, without the axis of the parts."""
+    return [
+        (b.images.reshape(-1, SIZE, SIZE, 3)[:, 0, 0, 0].tolist(), b.draws, b.targets)
+        for b in itertools.islice(batches, n)
+    ]
 
 
-def batches_of(slices, seed=1, first_epoch=0):
-    return training_batches(slices, slices.labels[:, :1], SIZE, 4, AUGMENTATION, seed, first_epoch)
+def batches_of(slices, seed=1, first_epoch=0, shape=(1, 4)):
+    return training_batches(slices, slices.labels[:, :1], SIZE, shape, AUGMENTATION, seed, first_epoch)
 
 
 def test_the_order_depends_on_seed_and_epoch():
@@ -43,23 +46,24 @@ def test_batches_are_full_and_no_slice_comes_twice_in_an_epoch(slices):
     for epoch in range(3):
         items = seen[2 * epoch][0] + seen[2 * epoch + 1][0]
         assert len(set(items)) == len(items) == 8
+        assert epoch_rows(10, (1, 4), 1, epoch).ravel().tolist() == items
     assert len({tuple(items) for items, _, _ in seen}) == 6
 
 
 def test_images_draws_and_targets_belong_together(slices):
     for items, _, y in first(batches_of(slices), 2):
         assert y.dtype == np.float32
-        assert y[:, 0].tolist() == [i % 2 for i in items]
+        assert y[0, :, 0].tolist() == [i % 2 for i in items]
     one_epoch = {
         i: angle
         for items, draws, _ in first(batches_of(slices), 2)
-        for i, angle in zip(items, draws.angle_degrees, strict=True)
+        for i, angle in zip(items, draws.angle_degrees[0], strict=True)
     }
     from_other_order = training_batches(
-        slices.take(np.arange(10)[::-1]), slices.labels[::-1, :1], SIZE, 5, AUGMENTATION, 1, 0
+        slices.take(np.arange(10)[::-1]), slices.labels[::-1, :1], SIZE, (1, 5), AUGMENTATION, 1, 0
     )
     for items, draws, _ in first(from_other_order, 2):
-        for i, angle in zip(items, draws.angle_degrees, strict=True):
+        for i, angle in zip(items, draws.angle_degrees[0], strict=True):
             assert one_epoch.get(i, angle) == angle
 
 
@@ -70,20 +74,21 @@ def test_starting_at_a_later_epoch_gives_that_epochs_batches(slices):
         assert np.array_equal(draws.angle_degrees, drawn_again.angle_degrees)
 
 
-def mean_network():
-    images = keras.Input((SIZE, SIZE, 3))
-    return keras.Model(images, keras.layers.Reshape((1,))(keras.ops.mean(images, axis=(1, 2, 3))))
+def test_parts_hold_the_same_images_in_the_same_order(slices):
+    whole, parts = first(batches_of(slices), 4), first(batches_of(slices, shape=(2, 2)), 4)
+    assert [items for items, _, _ in whole] == [items for items, _, _ in parts]
+    assert parts[0][1].angle_degrees.shape == (2, 2)
+    assert parts[0][2].shape == (2, 2, 1)
 
 
-def test_every_slice_is_predicted_once(slices):
-    assert predict(mean_network(), slices, SIZE, batch_size=4)[:, 0].tolist() == list(range(10))
-
-
-def test_images_are_augmented_in_training_only(slices):
-    (images, draws), _ = next(batches_of(slices))
-    learner = Learner(mean_network(), TrainingAugmentation(shift=0.9))
-    as_they_are = np.asarray(learner((images, draws), training=False))[:, 0]
-    assert as_they_are.tolist() == images[:, 0, 0, 0].tolist()
-    # Shifted out of the image and rotated, pixels give way to air.
-    assert (np.asarray(learner((images, draws), training=True))[:, 0] <= as_they_are).all()
-    assert not np.array_equal(np.asarray(learner((images, draws), training=True))[:, 0], as_they_are)
+def test_batches_on_the_device_are_the_same_and_closing_them_stops_the_reading(slices):
+    made = batches_of(slices)
+    copied = on_device(made)
+    expected = first(batches_of(slices), 3)
+    for (items, draws, y), (again, drawn_again, given) in zip(expected, first(copied, 3), strict=True):
+        assert items == again
+        assert np.array_equal(draws.angle_degrees, drawn_again.angle_degrees)
+        assert np.array_equal(y, given)
+    copied.close()
+    with pytest.raises(StopIteration):
+        next(made)

@@ -1,0 +1,171 @@
+"""One training step, compiled as a whole: augment, predict, differentiate, update.
+
+JAX by name, and not Keras's `fit`: the state goes into a step and comes out of it, so that a checkpoint can hold all
+of it, and nothing in a step waits for the host. (`fit` keeps the state of its callbacks to itself, and lost 8 % of the
+bare step's images/s on one H100.) The networks, losses and optimizers are Keras's.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from ich.augmentation import Draws, apply
+from ich.config import TrainingAugmentation
+
+Loss = Callable[[Any, Any], Any]
+
+
+class State(NamedTuple):
+    """All that a step changes, as device arrays; a pytree."""
+
+    trainable: list[jax.Array]
+    non_trainable: list[jax.Array]  # batch-norm statistics, frozen weights, states of dropout's generators
+    optimizer: list[jax.Array]  # moments, iterations, learning rate, loss scale
+
+
+class Batch(NamedTuple):
+    """What a step learns from: m parts of n images, whose gradients are averaged. NumPy or device arrays."""
+
+    images: Any  # (m, n, size, size, 3) uint8
+    draws: Draws  # each field (m, n)
+    targets: Any  # (m, n, k) float32, 0 or 1
+
+
+class StepResult(NamedTuple):
+    """What a step tells."""
+
+    loss: jax.Array  # () float32: mean over images, with the penalties of regularizers
+    probabilities: jax.Array  # (m, n, k) float32, of the images as they were augmented, before the update
+
+
+Step = Callable[[State, np.float32, Batch], tuple[State, StepResult]]
+
+
+class Learner:
+    """A network with what it takes to train it for one phase; it shares the network's weights.
+
+    Choose what is trainable before (`ich.models.build.set_trainable`): it is fixed here.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        loss: Loss,
+        augmentation: TrainingAugmentation,
+        recompute: bool = False,
+    ) -> None:
+        """Build the optimizer.
+
+        Args:
+            network: images to probabilities (n, k).
+            optimizer: new.
+            loss: of targets and probabilities (n, k), to losses (n,).
+            augmentation: that the draws of the batches were made with.
+            recompute: keep only the results of convolutions and dense layers for the backward pass, and compute the
+                rest of the forward pass again there: less memory, more time.
+        """
+        self.network, self.optimizer, self.loss = network, optimizer, loss
+        self.augmentation, self.recompute = augmentation, recompute
+        optimizer.build(network.trainable_variables)
+        names = [variable is optimizer.learning_rate for variable in optimizer.variables]
+        self._rate = names.index(True)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All variables of network and optimizer, in an order that does not depend on what is trainable."""
+        return [*self.network.variables, *self.optimizer.variables]
+
+    def state(self) -> State:
+        """The state as it is in network and optimizer. A step takes its arrays away: `store` what it returns."""
+        parts = (self.network.trainable_variables, self.network.non_trainable_variables, self.optimizer.variables)
+        return State(*([variable.value for variable in part] for part in parts))
+
+    def store(self, state: State) -> None:
+        """Put a state into network and optimizer."""
+        parts = (self.network.trainable_variables, self.network.non_trainable_variables, self.optimizer.variables)
+        for variables, values in zip(parts, state, strict=True):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
+    def compile(self, batch: Batch) -> Step:
+        """`step`, compiled for batches of this shape. The state that it is called with cannot be used afterwards."""
+        lowered = jax.jit(self.step, donate_argnums=0).lower(self.state(), np.float32(0), batch)
+        compiled: Step = lowered.compile()
+        return compiled
+
+    def step(self, state: State, learning_rate: Any, batch: Batch) -> tuple[State, StepResult]:
+        """One update; traceable.
+
+        Args:
+            state: before it.
+            learning_rate: of this step.
+            batch: to learn from.
+        """
+        optimizer = [*state.optimizer]
+        optimizer[self._rate] = learning_rate
+        differentiate = jax.grad(self._forward, has_aux=True)
+
+        def add_part(total: Any, part: Batch) -> Any:
+            non_trainable, sums = total
+            gradients, (loss, probabilities, non_trainable) = differentiate(
+                state.trainable, non_trainable, optimizer, part
+            )
+            return (non_trainable, jax.tree.map(jnp.add, sums, gradients)), StepResult(loss, probabilities)
+
+        parts = len(batch.targets)
+        start = (state.non_trainable, [jnp.zeros_like(weight) for weight in state.trainable])
+        (non_trainable, sums), results = jax.lax.scan(add_part, start, batch, unroll=parts == 1)
+        gradients = [each / parts for each in sums] if parts > 1 else sums
+        trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, state.trainable)
+        return State(trainable, non_trainable, optimizer), StepResult(results.loss.mean(), results.probabilities)
+
+    def _forward(self, trainable: Any, non_trainable: Any, optimizer: Any, part: Batch) -> Any:
+        """The loss to differentiate, and beside it the loss, the probabilities and what the forward pass changed."""
+        images = apply(part.images, part.draws, self.augmentation)
+
+        def call(trainable: Any, non_trainable: Any) -> Any:
+            return self.network.stateless_call(trainable, non_trainable, images, training=True, return_losses=True)
+
+        if self.recompute:
+            call = jax.checkpoint(call, policy=_is_product)
+        probabilities, non_trainable, penalties = call(trainable, non_trainable)
+        loss = jnp.mean(self.loss(part.targets, probabilities)) + sum(penalties)
+        scope = list(zip(self.optimizer.variables, optimizer, strict=True))
+        with keras.StatelessScope(state_mapping=scope):  # the loss scale is one of these variables
+            scaled = self.optimizer.scale_loss(loss)
+        return scaled, (loss, probabilities, non_trainable)
+
+
+def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
+    """What is worth keeping for the backward pass: the rest is cheap to compute again."""
+    return primitive.name in ("conv_general_dilated", "dot_general")
+
+
+def adam(compute_dtype: str) -> keras.optimizers.Optimizer:
+    """Adam; in float16 with a loss scale that adapts itself, as small gradients would become 0.
+
+    Its learning rate is given to it with each step.
+    """
+    optimizer = keras.optimizers.Adam()
+    return keras.optimizers.LossScaleOptimizer(optimizer) if compute_dtype == "float16" else optimizer
+
+
+def arrays(variables: list[keras.Variable]) -> list[NDArray[np.generic]]:
+    """Values of variables, on the host."""
+    return [np.asarray(variable.value) for variable in variables]
+
+
+def assign(variables: list[keras.Variable], values: list[NDArray[np.generic]]) -> None:
+    """Give variables their values.
+
+    Raises:
+        ValueError: number or shapes differ.
+    """
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

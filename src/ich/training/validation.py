@@ -1,0 +1,87 @@
+"""Losses and scores of slices that are not learnt from."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from ich.data import Manifest, image_batches, pad_batch
+from ich.models.forward import Forward
+from ich.progress import progress_bar
+from ich.training.losses import binary_crossentropy
+
+
+def scores(targets: NDArray[np.integer], probabilities: NDArray[np.floating]) -> dict[str, float]:
+    """Accuracy, precision and recall at 0.5 over all labels together, and the mean of the labels' AUC.
+
+    Args:
+        targets: (n, k) 0 or 1.
+        probabilities: (n, k) in [0, 1].
+
+    Returns:
+        Four numbers. NaN: precision where nothing is called positive, recall without positives, AUC where no label has
+        both classes (labels that lack one are left out of the mean).
+    """
+    truth, called = targets == 1, probabilities >= 0.5
+    hits = int((truth & called).sum())
+    aucs = [auc for auc in label_aucs(targets, probabilities) if not math.isnan(auc)]
+    return {
+        "accuracy": float((truth == called).mean()),
+        "precision": hits / int(called.sum()) if called.any() else math.nan,
+        "recall": hits / int(truth.sum()) if truth.any() else math.nan,
+        "auc": float(np.mean(aucs)) if aucs else math.nan,
+    }
+
+
+def label_aucs(targets: NDArray[np.integer], probabilities: NDArray[np.floating]) -> list[float]:
+    """AUC of each label, (k,); NaN for one that has positives only or negatives only."""
+    columns = zip((targets == 1).T, probabilities.T, strict=True)
+    return [float(roc_auc_score(y, p)) if y.any() and not y.all() else math.nan for y, p in columns]
+
+
+class Validation:
+    """Slices to validate on: loss (no class weights) and scores, each slice counted once.
+
+    Attributes:
+        targets: (n, k) 0 or 1.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        slices: Manifest,
+        targets: NDArray[np.integer],
+        label_weights: NDArray[np.float32],
+        size: int,
+        batch_size: int,
+    ) -> None:
+        self.forward, self.slices, self.targets = forward, slices, targets
+        self.size, self.batch_size = size, batch_size
+        self._loss = binary_crossentropy(label_weights, functions=np)
+
+    def predict(self) -> NDArray[np.float32]:
+        """Probabilities (n, k) of the network as it is now."""
+        with progress_bar("validation", len(self.slices)) as advance:
+            return predict(self.forward, self.slices, self.size, self.batch_size, advance)
+
+    def loss(self, probabilities: NDArray[np.float32]) -> float:
+        """Mean loss of probabilities (n, k) of these slices."""
+        return float(np.mean(self._loss(self.targets, probabilities)))
+
+
+def predict(
+    forward: Forward, slices: Manifest, size: int, batch_size: int, done: Callable[[int], object] = int
+) -> NDArray[np.float32]:
+    """First output (n, k) of a network for n slices in order, each exactly once, in batches of one shape.
+
+    `done` is called with the number of slices that have just been predicted, e.g. to advance a progress bar.
+    """
+
+    def outputs() -> Iterator[NDArray[np.float32]]:
+        for images in image_batches(slices.paths, size, batch_size):
+            yield forward([pad_batch(images, batch_size)])[0][: len(images)]
+            done(len(images))
+
+    return np.concatenate(list(outputs()))

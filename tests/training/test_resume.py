@@ -1,0 +1,148 @@
+"""A training that is cut off and started again ends with the same bits as one that was not, wherever it was cut off."""
+
+import csv
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from ich.card import read_card
+from ich.training import fit
+from ich.training.checkpoint import Checkpoints
+from ich.training.train import train
+from ich.training.validation import Validation
+from ich.workspace import Workspace
+from square_slices import load, squares_experiment, tiny_backbones, write_squares
+
+__all__ = ["tiny_backbones"]
+
+# Every stage has two phases; with the losses below, rates fall and patience runs out in each of them.
+PLAN = {
+    "phases": [
+        {"name": "heads", "epochs": 4, "learning_rate": 5e-3, "trainable": "heads"},
+        {"name": "all", "epochs": 5, "learning_rate": 1e-3, "trainable": "all"},
+    ],
+    "end_to_end": {"epochs": 4, "learning_rate": 1e-4},
+    "plateau": {"factor": 0.5, "patience": 1},
+    "early_stopping": {"patience": 2},
+    "augmentation": {"horizontal_flip": 0.5, "rotate_degrees": 5, "shift": 0.05},
+    "accumulation": 2,
+    "batch_size": 8,
+}
+LOSSES = [0.5, 0.6, 0.4, 0.45, 0.5, 0.39, 0.41, 0.42, 0.43, 0.44]  # by epoch of the stage
+
+
+def prepared(root):
+    write_squares(root, train=48, val=20)
+    return squares_experiment(root, model="cascade", **PLAN)
+
+
+def results(config):
+    """What must be the same: weights, history but for times, and what the card says of the stages."""
+    workspace = Workspace(config)
+    rows = list(csv.DictReader((workspace.run / "history.csv").read_text().splitlines()))
+    told = [{name: row[name] for name in row if name not in ("seconds", "images_per_s", "waiting")} for row in rows]
+    names = ("stage1_best", "stage2_best", "end_to_end_best", "cascade_final")
+    weights = [load(workspace.models / f"{name}.keras").get_weights() for name in names]
+    return told, read_card(workspace.final_model).training["stages"], list(chain(*weights))
+
+
+def same(a, b):
+    return a[:2] == b[:2] and all(np.array_equal(x, y) for x, y in zip(a[2], b[2], strict=True))
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_backbones, tmp_path_factory):
+    config = prepared(tmp_path_factory.mktemp("whole"))
+    with pytest.MonkeyPatch.context() as patch:
+        plan_losses(patch)
+        train(config)
+    return results(config)
+
+
+def plan_losses(patch):
+    """The validation loss of an epoch is the one in LOSSES: it depends on the epoch and nothing else."""
+    after_epoch = fit.after_epoch
+
+    def planned(stage_fit, index, epoch, *rest):
+        patch.setattr(Validation, "loss", lambda *_: LOSSES[epoch - 1])
+        after_epoch(stage_fit, index, epoch, *rest)
+
+    patch.setattr(fit, "after_epoch", planned)
+    patch.setattr(Validation, "loss", lambda *_: 0.7)  # before the first epoch
+
+
+def test_the_plan_does_what_the_tests_need(whole):
+    rows = whole[0]
+    for stage in ("gate", "subtypes", "end-to-end"):
+        rates = [float(row["learning_rate"]) for row in rows if row["stage"] == stage]
+        assert len(set(rates)) >= 2  # a plateau was met
+    gate = [row["phase"] for row in rows if row["stage"] == "gate"]
+    assert gate == ["heads"] * 4 + ["all"] * 4  # patience ran out in the second phase
+
+
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+def train_until(config, epochs, *, before_checkpoint=False):
+    """Train, and stop in the epoch of that number, over all stages, before or after its checkpoint is written."""
+    write, left = Checkpoints.write, [epochs]
+
+    def counted(checkpoints, checkpoint):
+        left[0] -= 1
+        if left[0] > 0:
+            return write(checkpoints, checkpoint)
+        if not before_checkpoint:
+            write(checkpoints, checkpoint)
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "write", counted)
+        with pytest.raises(Killed):
+            train(config)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "before_checkpoint"),
+    [(3, False), (4, False), (4, True), (6, True), (7, False), (8, False), (12, True), (18, False)],
+)
+def test_a_killed_training_ends_like_one_that_was_not(whole, tmp_path, monkeypatch, epochs, before_checkpoint):
+    config = prepared(tmp_path)
+    plan_losses(monkeypatch)
+    train_until(config, epochs, before_checkpoint=before_checkpoint)
+    begun = []
+    fit_phase = fit.fit_phase
+    monkeypatch.setattr(fit, "fit_phase", lambda f, *a: begun.append((f.stage.name, *a[:2])) or fit_phase(f, *a))
+    train(config)
+    assert same(results(config), whole)
+    rows = [(row["stage"], row["phase"]) for row in whole[0]]
+    assert begun[0][0] == rows[epochs - 1][0]  # finished stages are not trained again
+    kept = epochs - before_checkpoint
+    expected = sum(1 for row in rows[:kept] if row[0] == begun[0][0])
+    assert begun[0][2] == expected  # nor are finished epochs
+    assert not list(Workspace(config).checkpoints.glob("*"))
+
+
+def test_a_damaged_checkpoint_costs_an_epoch_and_changes_nothing(whole, tmp_path, monkeypatch, capfd):
+    config = prepared(tmp_path)
+    plan_losses(monkeypatch)
+    train_until(config, 6)
+    newest = Workspace(config).checkpoints / "6.npz"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    train(config)
+    told = capfd.readouterr().err
+    assert "6.json cannot be used (6.npz is not as it was written); looking for the one before it" in told
+    assert "gate: goes on after epoch 5" in told
+    assert same(results(config), whole)
+
+
+def test_a_lost_best_file_comes_back_from_the_checkpoint(whole, tmp_path, monkeypatch):
+    config = prepared(tmp_path)
+    plan_losses(monkeypatch)
+    train_until(config, 7)
+    (Workspace(config).models / "stage1_best.keras").unlink()
+    train(config)
+    assert same(results(config), whole)

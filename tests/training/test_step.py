@@ -1,0 +1,130 @@
+import jax
+import keras
+import numpy as np
+import pytest
+
+from ich.augmentation import apply, draw, item_keys
+from ich.config import TrainingAugmentation
+from ich.models.initialize import numpy_initializers
+from ich.training.losses import binary_crossentropy
+from ich.training.step import Batch, Learner, adam, arrays, assign
+
+SIZE = 8
+STILL = TrainingAugmentation(horizontal_flip=0, rotate=0, shift=0)
+LOSS = binary_crossentropy(np.full(2, 0.5, np.float32))
+
+
+def network(normalised=False, dropout=0.0):
+    keras.utils.set_random_seed(1)
+    images = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Rescaling(1 / 255)(images)
+    with numpy_initializers(1):
+        x = keras.layers.Conv2D(4, 3, strides=2, use_bias=not normalised)(x)
+        x = keras.layers.BatchNormalization()(x) if normalised else x
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.Activation("silu")(x))
+        x = keras.layers.Dropout(dropout)(x)
+        outputs = keras.layers.Dense(2, "sigmoid", dtype="float32", kernel_regularizer=keras.regularizers.L2(0.01))(x)
+    return keras.Model(images, outputs)
+
+
+def batch(parts=1, n=6, augmentation=STILL):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (parts * n, SIZE, SIZE, 3), np.uint8)
+    draws = draw(augmentation, 1, 0, item_keys(map(str, range(parts * n))))
+    targets = rng.integers(0, 2, (parts * n, 2)).astype(np.float32)
+    return jax.tree.map(lambda array: array.reshape(parts, n, *array.shape[1:]), Batch(images, draws, targets))
+
+
+def after_steps(learner, given, steps=3, rate=0.01):
+    step, state = learner.compile(given), learner.state()
+    results = []
+    for _ in range(steps):
+        state, result = step(state, np.float32(rate), given)
+        results.append(float(result.loss))
+    learner.store(state)
+    return results
+
+
+def test_a_step_is_the_step_that_keras_takes():
+    """Loss, weights and batch-norm statistics after three steps, against `train_on_batch`."""
+    ours, theirs = network(normalised=True), network(normalised=True)
+    given = batch()
+    losses = after_steps(Learner(ours, adam("float32"), LOSS, STILL), given)
+    theirs.compile(keras.optimizers.Adam(0.01), loss=LOSS)
+    expected = [theirs.train_on_batch(given.images[0].astype(np.float32), given.targets[0]) for _ in range(3)]
+    assert losses == pytest.approx([float(loss) for loss in expected], rel=1e-5)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_images_are_augmented_and_their_probabilities_told():
+    augmentation = TrainingAugmentation(shift=0.3)
+    given, net = batch(augmentation=augmentation), network()
+    seen = np.asarray(apply(given.images[0], jax.tree.map(lambda field: field[0], given.draws), augmentation))
+    expected = np.asarray(net(seen))
+    learner = Learner(net, adam("float32"), LOSS, augmentation)
+    _, result = learner.compile(given)(learner.state(), np.float32(0.1), given)
+    np.testing.assert_allclose(result.probabilities[0], expected, rtol=1e-5)
+
+
+def test_parts_are_averaged_to_the_step_of_the_whole_batch():
+    whole, parts = batch(n=8), batch(parts=2, n=4)
+    assert np.array_equal(whole.images[0], parts.images.reshape(8, SIZE, SIZE, 3))
+    one, two = network(), network()
+    losses = [after_steps(Learner(net, adam("float32"), LOSS, STILL), b) for net, b in ((one, whole), (two, parts))]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_recomputing_changes_nothing_but_the_memory():
+    plain, again = network(normalised=True, dropout=0.3), network(normalised=True, dropout=0.3)
+    losses = [
+        after_steps(Learner(net, adam("float32"), LOSS, STILL, recompute), batch())
+        for net, recompute in ((plain, False), (again, True))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_frozen_layers_and_their_statistics_stay_as_they_are():
+    net = network(normalised=True)
+    for layer in net.layers[:-1]:
+        layer.trainable = False
+    before = net.get_weights()
+    after_steps(Learner(net, adam("float32"), LOSS, STILL), batch())
+    changed = [not np.array_equal(a, b) for a, b in zip(before, net.get_weights(), strict=True)]
+    assert changed == [False] * 5 + [True, True]
+
+
+def test_float16_scales_the_loss_and_skips_a_step_that_overflows():
+    net = network()
+    learner = Learner(net, adam("float16"), lambda y, p: 1e3 * LOSS(y, p), STILL)
+    assert after_steps(learner, batch()) == pytest.approx(
+        after_steps(Learner(network(), adam("float32"), lambda y, p: 1e3 * LOSS(y, p), STILL), batch()), rel=1e-5
+    )
+    scale = next(v for v in learner.optimizer.variables if v.name == "dynamic_scale")
+    scale.assign(1e38)  # gradients overflow
+    before = net.get_weights()
+    after_steps(learner, batch(), steps=1)
+    assert all(np.array_equal(a, b) for a, b in zip(before, net.get_weights(), strict=True))
+    assert float(scale.value) == pytest.approx(0.5e38)
+
+
+def test_a_state_that_was_saved_continues_to_the_same_bits():
+    """Weights, statistics, moments, and what dropout draws."""
+    given = batch()
+    whole, cut = (Learner(network(True, 0.5), adam("float32"), LOSS, STILL) for _ in range(2))
+    expected = after_steps(whole, given, steps=5)
+    begun = after_steps(cut, given, steps=2)
+    kept = arrays(cut.variables)
+    resumed = Learner(network(True, 0.5), adam("float32"), LOSS, STILL)
+    assign(resumed.variables, kept)
+    assert begun + after_steps(resumed, given, steps=3) == expected
+    assert all(np.array_equal(a, b) for a, b in zip(arrays(whole.variables), arrays(resumed.variables), strict=True))
+
+
+def test_the_learning_rate_is_that_of_the_step():
+    net = network()
+    before = net.get_weights()
+    after_steps(Learner(net, adam("float32"), LOSS, STILL), batch(), rate=0)
+    assert all(np.array_equal(a, b) for a, b in zip(before, net.get_weights(), strict=True))
