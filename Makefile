@@ -27,6 +27,7 @@ lint: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.prepare
 	$(BIN)/python -m benchmarks.preprocess
+	$(BIN)/python -m benchmarks.loader
 	$(BIN)/python -m benchmarks.labels
 	$(BIN)/python -m benchmarks.splits
 	$(BIN)/python -m benchmarks.scale
