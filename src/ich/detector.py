@@ -20,6 +20,7 @@ from ich.data import image_batches, pad_batch
 from ich.errors import DataError, one_line
 from ich.labels import LABELS, SUBTYPES
 from ich.models.cascade import split_cascade
+from ich.models.fast_layers import make_fast
 from ich.models.forward import Forward, compile_forward
 from ich.models.initialize import numpy_initializers
 from ich.precision import resolve_precision
@@ -149,6 +150,7 @@ def load_detector(model: Path) -> Detector:
         with numpy_initializers(0):  # the values are overwritten at once; drawing them by Keras takes seconds
             network = keras.models.load_model(model, compile=False)
         adapt_precision(network)
+        make_fast(network)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{model} cannot be loaded as a Keras model ({one_line(error)}); train it again, with this version of ich"
@@ -172,7 +174,7 @@ def adapt_precision(network: keras.Model) -> None:
 def _run(forward: Forward, inputs: list[NDArray[Any]], batch_size: int) -> list[NDArray[Any]]:
     """Run one batch of at most `batch_size` rows at exactly that shape."""
     count = len(inputs[0])
-    return [output[:count] for output in forward([pad_batch(rows, batch_size) for rows in inputs])]
+    return [np.asarray(output)[:count] for output in forward([pad_batch(rows, batch_size) for rows in inputs])]
 
 
 def _regroup(batches: Iterable[list[NDArray[Any]]], batch_size: int) -> Iterator[list[NDArray[Any]]]:

@@ -8,6 +8,7 @@ import keras
 from ich.config import Train
 from ich.models.backbones import build_backbone, top_layers
 from ich.models.cascade import CONVNEXT, EFFICIENTNET, GATE_TRUNK, build_cascade
+from ich.models.fast_layers import make_fast
 from ich.models.flat import build_flat
 from ich.models.gate import build_gate
 from ich.models.initialize import numpy_initializers
@@ -35,27 +36,32 @@ class Networks:
 def build(train: Train, size: int, seed: int) -> Networks:
     """Build what `train.model` names, with the weights of `train.weights`.
 
-    Sets Keras's, NumPy's and Python's global seeds. Layers take the global dtype policy, so set that first.
+    Sets Keras's, NumPy's and Python's global seeds. Layers take the global dtype policy, so set that first. They
+    compute as `ich.models.fast_layers` says.
 
     Raises:
         ConfigError, DataError: see `build_backbone`.
     """
     keras.utils.set_random_seed(seed)
-    names, heads = train.backbones, train.heads
     with numpy_initializers(seed):
-        if train.model == "efficientnet":
-            return Networks(
-                build_flat(build_backbone(names.efficientnet, size, train.weights, label=EFFICIENTNET), heads)
-            )
-        if train.model == "convnext":
-            return Networks(build_flat(build_backbone(names.convnext, size, train.weights, label=CONVNEXT), heads))
-        efficientnet = build_backbone(names.efficientnet, size, train.weights, label=EFFICIENTNET)
-        convnext = build_backbone(names.convnext, size, train.weights, label=CONVNEXT)
-        trunk = efficientnet
-        if train.model == "cascade":
-            trunk = build_backbone(names.efficientnet, size, train.weights, label=GATE_TRUNK)
-        gate, subtypes = build_gate(trunk, heads), build_subtypes(efficientnet, convnext, heads)
-        return Networks(build_cascade(gate, subtypes), gate, subtypes)
+        networks = _build(train, size)
+    make_fast(networks.final)
+    return networks
+
+
+def _build(train: Train, size: int) -> Networks:
+    names, heads = train.backbones, train.heads
+    if train.model == "efficientnet":
+        return Networks(build_flat(build_backbone(names.efficientnet, size, train.weights, label=EFFICIENTNET), heads))
+    if train.model == "convnext":
+        return Networks(build_flat(build_backbone(names.convnext, size, train.weights, label=CONVNEXT), heads))
+    efficientnet = build_backbone(names.efficientnet, size, train.weights, label=EFFICIENTNET)
+    convnext = build_backbone(names.convnext, size, train.weights, label=CONVNEXT)
+    trunk = efficientnet
+    if train.model == "cascade":
+        trunk = build_backbone(names.efficientnet, size, train.weights, label=GATE_TRUNK)
+    gate, subtypes = build_gate(trunk, heads), build_subtypes(efficientnet, convnext, heads)
+    return Networks(build_cascade(gate, subtypes), gate, subtypes)
 
 
 def set_trainable(networks: Networks, part: Part, which: Trainable) -> keras.Model:

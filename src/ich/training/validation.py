@@ -1,16 +1,22 @@
 """Losses and scores of slices that are not learnt from."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from ich.data import Manifest, image_batches, pad_batch
+from ich.data import Manifest, image_batches, pad_batch, prefetch
 from ich.models.forward import Forward
 from ich.progress import progress_bar
 from ich.training.losses import binary_crossentropy
+
+_AHEAD = 2  # batches that the device is given before the result of the first is looked at
 
 
 def scores(targets: NDArray[np.integer], probabilities: NDArray[np.floating]) -> dict[str, float]:
@@ -78,10 +84,19 @@ def predict(
 
     `done` is called with the number of slices that have just been predicted, e.g. to advance a progress bar.
     """
+    outputs: list[NDArray[np.float32]] = []
+    under_way: deque[Any] = deque()
 
-    def outputs() -> Iterator[NDArray[np.float32]]:
-        for images in image_batches(slices.paths, size, batch_size):
-            yield forward([pad_batch(images, batch_size)])[0][: len(images)]
-            done(len(images))
+    def look() -> None:
+        outputs.append(np.asarray(under_way.popleft()))
+        done(min(batch_size, len(slices) - (len(outputs) - 1) * batch_size))
 
-    return np.concatenate(list(outputs()))
+    read = image_batches(slices.paths, size, batch_size)
+    with closing(prefetch(lambda images: jax.device_put(pad_batch(images, batch_size)), read, threads=1)) as batches:
+        for batch in batches:
+            under_way.append(forward([batch])[0])
+            if len(under_way) > _AHEAD:
+                look()
+        while under_way:
+            look()
+    return np.concatenate(outputs)[: len(slices)]
