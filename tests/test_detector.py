@@ -188,7 +188,7 @@ def test_a_network_trained_in_half_precision_computes_in_float32_on_a_cpu(tiny_b
     single = networks("cascade")
     single.set_weights(half.get_weights())
     loaded = load_detector(saved(half, tmp_path, card(threshold=0.0)))
-    rounded, exact = (compile_forward(network)([images])[0] for network in (half, single))
+    rounded, exact = (np.asarray(compile_forward(network)([images])[0]) for network in (half, single))
     assert np.abs(rounded - exact).max() > 1e-5
     assert loaded.predict(images).probabilities == pytest.approx(exact, abs=1e-6)
 

@@ -99,7 +99,7 @@ def test_saved_file_loads_alone_and_gives_the_same(networks, model, tmp_path):
     final = networks[model].final
     final.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")  # no custom objects
-    assert np.array_equal(run(loaded), run(final))
+    np.testing.assert_allclose(run(loaded), run(final), atol=1e-6)  # plain Keras, without ich's faster layers
     if model != "efficientnet":
         assert len(split_cascade(loaded)[0].outputs) == len(split_cascade(final)[0].outputs)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ich.augmentation import Draws, apply
 from ich.config import TrainingAugmentation
+from ich.precision import computes_on_cpu
 
 Loss = Callable[[Any, Any], Any]
 
@@ -120,7 +121,7 @@ class Learner:
 
         parts = len(batch.targets)
         start = (state.non_trainable, [jnp.zeros_like(weight) for weight in state.trainable])
-        (non_trainable, sums), results = jax.lax.scan(add_part, start, batch, unroll=parts == 1)
+        (non_trainable, sums), results = _over_parts(add_part, start, batch)
         gradients = [each / parts for each in sums] if parts > 1 else sums
         trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, state.trainable)
         return State(trainable, non_trainable, optimizer), StepResult(results.loss.mean(), results.probabilities)
@@ -140,6 +141,22 @@ class Learner:
         with keras.StatelessScope(state_mapping=scope):  # the loss scale is one of these variables
             scaled = self.optimizer.scale_loss(loss)
         return scaled, (loss, probabilities, non_trainable)
+
+
+def _over_parts(function: Callable[[Any, Any], Any], start: Any, batch: Batch) -> Any:
+    """`jax.lax.scan` over the parts of a batch; written out where a loop would cost more than it saves.
+
+    In a loop, even of one round, XLA computes convolutions on a CPU at an eighth of their speed (LAB_BOOK.md,
+    2026-11-27).
+    """
+    parts = len(batch.targets)
+    if parts > 1 and not computes_on_cpu():
+        return jax.lax.scan(function, start, batch)
+    results = []
+    for number in range(parts):
+        start, result = function(start, jax.tree.map(lambda array, number=number: array[number], batch))
+        results.append(result)
+    return start, jax.tree.map(lambda *each: jnp.stack(each), *results)
 
 
 def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
