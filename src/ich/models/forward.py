@@ -1,9 +1,12 @@
 """A network as a compiled function of arrays, for prediction and validation."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
+
+from ich.xla import compiler_options
 
 Forward = Callable[[list[Any]], list[Any]]
 
@@ -21,7 +24,7 @@ def compile_forward(network: keras.Model) -> Forward:
 
     variables = network.variables
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=compiler_options())
     def forward(values: list[Any], inputs: list[Any]) -> list[Any]:
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
             return _as_list(network(inputs if len(inputs) > 1 else inputs[0], training=False))

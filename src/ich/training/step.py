@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ich.augmentation import Draws, apply
 from ich.config import TrainingAugmentation
 from ich.precision import computes_on_cpu
+from ich.xla import compiler_options
 
 Loss = Callable[[Any, Any], Any]
 
@@ -97,7 +98,7 @@ class Learner:
     def compile(self, batch: Batch) -> Step:
         """`step`, compiled for batches of this shape. The state that it is called with cannot be used afterwards."""
         lowered = jax.jit(self.step, donate_argnums=0).lower(self.state(), np.float32(0), batch)
-        compiled: Step = lowered.compile()
+        compiled: Step = lowered.compile(compiler_options())
         return compiled
 
     def step(self, state: State, learning_rate: Any, batch: Batch) -> tuple[State, StepResult]:
