@@ -110,8 +110,9 @@ def report_fed(case: dict[str, Any], fit: dict[str, Any] | None) -> None:
     share = statistics.median(fed["bare"]) / statistics.median(fed["fed"])
     print(
         f"{case['network']:12} batch {case['batch']} {case['precision']}: bare step {rate(case, fed['bare'])}, "
-        f"augmented {rate(case, fed['augmented'])}, fed from files {rate(case, fed['fed'])}: {share:.3f} of the bare step "
-        f"(bar {FED_SHARE}: {verdict(share >= FED_SHARE)}), {100 * fed['waiting']:.1f} % of the time without a batch",
+        f"augmented {rate(case, fed['augmented'])}, fed from files {rate(case, fed['fed'])}: {share:.3f} of "
+        f"the bare step (bar {FED_SHARE}: {verdict(share >= FED_SHARE)}), {100 * fed['waiting']:.1f} % of the time "
+        "without a batch",
         flush=True,
     )
     if fit is not None:

@@ -10,7 +10,7 @@ _IN_GRAPHS = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,DYNAMIC_SLICE
 
 
 @cache
-def compiler_options() -> dict[str, str]:
+def compiler_options() -> dict[str, str | bool]:
     """For `jax.jit` and `compile`: on an NVIDIA GPU, a step is launched as one CUDA graph; nothing elsewhere."""
     if computes_on_cpu():
         return {}
