@@ -13,16 +13,35 @@ import numpy as np
 def numpy_initializers(seed: int) -> Iterator[None]:
     """Within the block, variance-scaling initialisers (Glorot, He, LeCun are such) draw from one NumPy generator.
 
-    On JAX each new shape compiles a small program: 19 s for a demo cascade, against 1.5 s (LAB_BOOK.md).
-    Keras's constructors take no initialiser, so the method is replaced meanwhile; not for use from several threads.
+    Zeros and ones come from NumPy too. On JAX each new shape compiles a small program, or several: 19 s for a demo
+    cascade, against 0.6 s (LAB_BOOK.md). Keras's constructors take no initialiser, so the methods are replaced
+    meanwhile; not for use from several threads.
     """
     generator = np.random.default_rng(seed)
 
-    def draw(self: keras.initializers.VarianceScaling, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
-        return variance_scaling(generator, shape, self.scale, self.mode, self.distribution)
+    def draw(self: keras.initializers.VarianceScaling, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        return _on_device(variance_scaling(generator, shape, self.scale, self.mode, self.distribution))
 
-    with mock.patch.object(keras.initializers.VarianceScaling, "__call__", draw):
+    def zeros(self: keras.initializers.Zeros, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        return _on_device(np.zeros(shape, dtype or "float32"))
+
+    def ones(self: keras.initializers.Ones, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        return _on_device(np.ones(shape, dtype or "float32"))
+
+    names = keras.initializers
+    with contextlib.ExitStack() as stack:
+        for initializer, function in ((names.VarianceScaling, draw), (names.Zeros, zeros), (names.Ones, ones)):
+            stack.enter_context(mock.patch.object(initializer, "__call__", function))
         yield
+
+
+def _on_device(values: np.ndarray) -> Any:
+    """As Keras keeps a variable: from NumPy's array it would make one by a program compiled for each shape."""
+    if keras.backend.backend() != "jax":
+        return values
+    import jax
+
+    return jax.device_put(values)
 
 
 def variance_scaling(

@@ -24,6 +24,7 @@ from ich.progress import progress_bar
 from ich.training.batches import epoch_rows, on_device, training_batches
 from ich.training.best import Best, save
 from ich.training.checkpoint import Checkpoint, Checkpoints, Progress
+from ich.training.compiled import compile_step
 from ich.training.epoch import Epoch, NotFinite, run_epoch
 from ich.training.finished import FinishedStages
 from ich.training.phases import Stage, stages
@@ -161,8 +162,10 @@ def fit_phase(fit: StageFit, index: int, epoch: int, found: Checkpoint | None) -
     with closing(on_device(made)) as batches:
         first = next(batches)
         started = time.perf_counter()
-        step = learner.compile(first)
-        run.tell(f"{fit.stage.name}, {phase.name}: compiled in {time.perf_counter() - started:.1f} s")
+        program = [run.checkpoints.training, fit.stage.name, index]
+        step, was_there = compile_step(learner, first, run.workspace.compiled, program)
+        how = "loaded" if was_there else "compiled"
+        run.tell(f"{fit.stage.name}, {phase.name}: {how} in {time.perf_counter() - started:.1f} s")
         ready = itertools.chain([first], batches)
         del first
         while not schedule.is_over:

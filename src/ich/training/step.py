@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ich.augmentation import Draws, apply
 from ich.config import TrainingAugmentation
+from ich.models.initialize import numpy_initializers
 from ich.precision import computes_on_cpu
 from ich.xla import compiler_options
 
@@ -74,7 +75,8 @@ class Learner:
         """
         self.network, self.optimizer, self.loss = network, optimizer, loss
         self.augmentation, self.recompute = augmentation, recompute
-        optimizer.build(network.trainable_variables)
+        with numpy_initializers(0):  # for its zeros
+            optimizer.build(network.trainable_variables)
         names = [variable is optimizer.learning_rate for variable in optimizer.variables]
         self._rate = names.index(True)
 
@@ -95,11 +97,10 @@ class Learner:
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 
-    def compile(self, batch: Batch) -> Step:
-        """`step`, compiled for batches of this shape. The state that it is called with cannot be used afterwards."""
+    def compile(self, batch: Batch, **options: str | bool) -> jax.stages.Compiled:
+        """`step` (a `Step`) for batches of this shape. The state that it is called with cannot be used afterwards."""
         lowered = jax.jit(self.step, donate_argnums=0).lower(self.state(), np.float32(0), batch)
-        compiled: Step = lowered.compile(compiler_options())
-        return compiled
+        return lowered.compile(compiler_options() | options)
 
     def step(self, state: State, learning_rate: Any, batch: Batch) -> tuple[State, StepResult]:
         """One update; traceable.
