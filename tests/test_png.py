@@ -10,7 +10,7 @@ from PIL import Image
 
 from ich import png
 from ich.errors import DataError
-from ich.png import encode_png, read_png
+from ich.png import encode_png, read_png, read_pngs
 
 RGB = np.random.default_rng(0).integers(0, 255, (6, 5, 3), np.uint8)
 
@@ -107,14 +107,21 @@ def test_our_files_are_read_without_opencv(tmp_path, no_opencv, shape):
     assert np.array_equal(read_png(tmp_path / "a.png"), image)
 
 
-@pytest.mark.parametrize("write_file", [write, lambda path, rgb: path.write_bytes(encode_png(rgb)) and path])
-def test_an_image_is_read_into_its_place(tmp_path, write_file):
-    image = np.random.default_rng(1).integers(0, 256, (70, 70, 3), np.uint8)
-    path = write_file(tmp_path / "a.png", image)
-    batch = np.zeros((3, 70, 70, 3), np.uint8)
-    assert read_png(path, 70, out=batch[1]).base is batch
-    assert np.array_equal(batch[1], image)
-    assert not batch[[0, 2]].any()
+def test_many_images_are_read_as_one_by_one(tmp_path):
+    """Ours and others among each other, more than are added up together."""
+    rng, paths, images = np.random.default_rng(1), [], rng_images(37)
+    for i, image in enumerate(images):
+        path = tmp_path / f"{i}.png"
+        path.write_bytes(encode_png(image)) if rng.random() < 0.7 else write(path, image)
+        paths.append(path)
+    assert np.array_equal(read_pngs(paths, 70), images)
+    paths[20].write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"20\.png is not a whole PNG"):
+        read_pngs(paths, 70)
+
+
+def rng_images(n):
+    return np.random.default_rng(2).integers(0, 256, (n, 70, 70, 3), np.uint8)
 
 
 def filtered(rgb, kind):

@@ -10,10 +10,10 @@ import pytest
 import ich.predict
 from conftest import make_slice
 from ich.cli import run_command
-from ich.data import read_batch
 from ich.detector import Predictions
 from ich.errors import DataError
 from ich.labels import LABELS
+from ich.png import read_pngs
 from ich.predict import predict
 from ich.prepare.preprocess import preprocess
 from ich.prepare.sample import sample
@@ -201,5 +201,5 @@ def test_prediction_sees_the_bytes_that_training_sees(experiment, small_dataset,
 
     monkeypatch.setattr(ich.predict, "load_detector", lambda model: Recorder())
     predict([tmp_path / "dicom"], tmp_path / "model.keras")
-    trained_on = read_batch([Workspace(config).png / f"{image_id}.png" for image_id in small_dataset], 64)
+    trained_on = read_pngs([Workspace(config).png / f"{image_id}.png" for image_id in small_dataset], 64)
     assert np.array_equal(np.concatenate(seen), trained_on)

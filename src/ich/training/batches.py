@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ich.augmentation import draw, item_keys
 from ich.config import TrainingAugmentation
-from ich.data import Manifest, prefetch, read_batch
+from ich.data import Manifest, prefetch
+from ich.png import read_pngs
 from ich.training.step import Batch
 
 
@@ -47,7 +48,7 @@ def training_batches(
 
     def load(job: tuple[int, NDArray[np.intp]]) -> Batch:
         epoch, rows = job
-        images = read_batch([slices.paths[i] for i in rows], size)
+        images = read_pngs([slices.paths[i] for i in rows], size)
         batch = Batch(images, draw(augmentation, seed, epoch, keys[rows]), labels[rows])
         in_parts: Batch = jax.tree.map(lambda array: array.reshape(*shape, *array.shape[1:]), batch)
         return in_parts
