@@ -31,6 +31,9 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.labels
 	$(BIN)/python -m benchmarks.splits
 	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.start
+	$(BIN)/python -m benchmarks.train_step
+	$(BIN)/python -m benchmarks.train_step --fed
 
 soak: $(VENV)/.installed
 	$(BIN)/pytest -n 2 -m soak
