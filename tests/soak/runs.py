@@ -23,7 +23,10 @@ LAUNCH = (
     "importlib.import_module(sys.argv.pop(1)); from ich.cli import run_command; "
     "print(flush=True); sys.exit(run_command(sys.argv[1:]))"
 )
-MODULES = {"phantom": "ich.phantom.dataset", "datacard": "ich.datacard.datacard", "run": "ich.stages"}
+MODULES = {
+    "phantom": "ich.phantom.dataset", "datacard": "ich.datacard.datacard", "run": "ich.stages",
+    "train": "ich.training.train",
+}  # fmt: skip
 MINUTES = 60
 
 

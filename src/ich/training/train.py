@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jax
 import keras
 from rich.console import Console
 
@@ -58,7 +59,9 @@ def train(config: Experiment) -> Outcome:
         finished = FinishedStages(workspace, precision)
         trained = finished_training(workspace, finished.key)
         kept = trained or finished.results
-        checkpoints = Checkpoints(workspace.checkpoints, finished.key, lambda message: tell(console, message))
+        # Another Keras or JAX may have other variables, and rounds otherwise.
+        exactly = f"{finished.key} keras {keras.__version__} jax {jax.__version__}"
+        checkpoints = Checkpoints(workspace.checkpoints, exactly, lambda message: tell(console, message))
         start_run(workspace, {*kept, *checkpoints.stages()})
         history = History(workspace.run / "history.csv", kept)
         run = Run(config, networks, **slices, history=history, checkpoints=checkpoints, console=console)
