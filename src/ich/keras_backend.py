@@ -23,19 +23,25 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 # JAX leaves out what took less than a second to compile; a start consists of hundreds of those.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-_chosen_by_user = "JAX_COMPILATION_CACHE_DIR" in os.environ
-if not _chosen_by_user:
-    with contextlib.suppress(OSError, RuntimeError):  # no home, or one that cannot be written to: no cache
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_compilation_cache())
+_default: str | None = None
+with contextlib.suppress(OSError, RuntimeError):  # no home, or one that cannot be written to: no cache
+    _default = str(_compilation_cache())
+# Ours is inherited by the processes that we start; it is no choice of the user's there.
+_chosen_by_user = os.environ.get("JAX_COMPILATION_CACHE_DIR", _default) != _default
+if _default is not None:
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _default)
 
 
 def keep_compiled_in(folder: Path) -> None:
-    """From now on, keep compiled networks in this folder, unless the user has named another."""
+    """From now on, keep compiled networks in this folder, by kind of machine, unless the user has named another."""
     if _chosen_by_user or os.environ["KERAS_BACKEND"] != "jax":
         return
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
-    folder.mkdir(parents=True, exist_ok=True)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    from ich.xla import machine
+
+    of_this_machine = folder / machine()
+    of_this_machine.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(of_this_machine))
     compilation_cache.reset_cache()  # else it stays where it was when something was first compiled

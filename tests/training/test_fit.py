@@ -184,7 +184,7 @@ def test_a_diverging_training_stops_and_leaves_the_earlier_model(tiny_backbones,
     with pytest.raises(IchError, match=told):
         train(config)
     named = json.loads((Workspace(config).run / "not_finite.json").read_text())
-    assert (named["step"], len(set(named["images"]))) == (1, 16)
+    assert (named["step"], len(set(named["images"])), named["images_of_the_step_before"]) == (1, 16, [])
     assert all(name.startswith("ID_train") for name in named["images"])
     assert {path.name: path.read_text() for path in models.iterdir()} == dict.fromkeys(earlier, "from an earlier run")
 

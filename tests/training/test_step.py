@@ -6,6 +6,7 @@ import pytest
 from ich.augmentation import apply, draw, item_keys
 from ich.config import TrainingAugmentation
 from ich.models.initialize import numpy_initializers
+from ich.training import step as step_module
 from ich.training.losses import binary_crossentropy
 from ich.training.step import Batch, Learner, adam, arrays, assign
 
@@ -67,7 +68,9 @@ def test_images_are_augmented_and_their_probabilities_told():
     np.testing.assert_allclose(result.probabilities[0], expected, rtol=1e-5)
 
 
-def test_parts_are_averaged_to_the_step_of_the_whole_batch():
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_parts_are_averaged_to_the_step_of_the_whole_batch(monkeypatch, in_a_loop):
+    monkeypatch.setattr(step_module, "computes_on_cpu", lambda: not in_a_loop)  # elsewhere parts run in a loop
     whole, parts = batch(n=8), batch(parts=2, n=4)
     assert np.array_equal(whole.images[0], parts.images.reshape(8, SIZE, SIZE, 3))
     one, two = network(), network()
@@ -78,11 +81,13 @@ def test_parts_are_averaged_to_the_step_of_the_whole_batch():
 
 
 def test_recomputing_changes_nothing_but_the_memory():
-    plain, again = network(normalised=True, dropout=0.3), network(normalised=True, dropout=0.3)
-    losses = [
-        after_steps(Learner(net, adam("float32"), LOSS, STILL, recompute), batch())
-        for net, recompute in ((plain, False), (again, True))
-    ]
+    losses, computed_again = [], []
+    for recompute in (False, True):
+        learner = Learner(network(normalised=True, dropout=0.3), adam("float32"), LOSS, STILL, recompute)
+        jaxpr = jax.make_jaxpr(learner.step)(learner.state(), np.float32(0.1), batch())
+        computed_again.append("remat" in str(jaxpr) or "checkpoint" in str(jaxpr))
+        losses.append(after_steps(learner, batch()))
+    assert computed_again == [False, True]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
@@ -110,17 +115,26 @@ def test_float16_scales_the_loss_and_skips_a_step_that_overflows():
     assert float(scale.value) == pytest.approx(0.5e38)
 
 
-def test_a_state_that_was_saved_continues_to_the_same_bits():
-    """Weights, statistics, moments, and what dropout draws."""
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_state_that_was_saved_continues_to_the_same_bits(precision):
+    """Weights, statistics, moments, what dropout draws, and in float16 the loss scale, which is changed on the way."""
     given = batch()
-    whole, cut = (Learner(network(True, 0.5), adam("float32"), LOSS, STILL) for _ in range(2))
+
+    def learner():
+        ours = Learner(network(True, 0.5), adam(precision), LOSS, STILL)
+        for variable in ours.optimizer.variables:
+            if variable.name == "step_counter":
+                variable.assign(1996)  # at 2,000 the scale is doubled
+        return ours
+
+    whole, cut, resumed = learner(), learner(), learner()
     expected = after_steps(whole, given, steps=5)
     begun = after_steps(cut, given, steps=2)
-    kept = arrays(cut.variables)
-    resumed = Learner(network(True, 0.5), adam("float32"), LOSS, STILL)
-    assign(resumed.variables, kept)
+    assign(resumed.variables, arrays(cut.variables))
     assert begun + after_steps(resumed, given, steps=3) == expected
     assert all(np.array_equal(a, b) for a, b in zip(arrays(whole.variables), arrays(resumed.variables), strict=True))
+    scales = [float(v.value) for v in resumed.optimizer.variables if v.name == "dynamic_scale"]
+    assert scales == ([2.0**16] if precision == "float16" else [])
 
 
 def test_the_learning_rate_is_that_of_the_step():

@@ -83,13 +83,13 @@ if keras.backend.backend() == "jax":
 def _moments(layer: keras.layers.BatchNormalization, original: Callable[..., Any], inputs: Any, mask: Any) -> Any:
     """Mean and variance of a batch (float32) from one reading of it, where Keras's own reads it twice.
 
-    Both are taken about the running mean, to which the batch's mean is close once training has run a while: taken
-    about zero they would lose digits in a channel whose mean is large beside its standard deviation.
+    Both are taken about the mean of the batch's first image, which is close to that of all: taken about zero they would
+    lose digits in a channel whose mean is large beside its standard deviation.
     """
     if mask is not None:
         return original(inputs, mask)
     axes = tuple(layer._reduction_axes)
-    shift = jax.lax.stop_gradient(jnp.asarray(layer.moving_mean.value, inputs.dtype))
+    shift = jax.lax.stop_gradient(jnp.mean(inputs[:1], axes))
     away = inputs - jnp.expand_dims(shift, axes)
     mean = jnp.mean(away, axes)
     return mean + shift, jnp.maximum(jnp.mean(away * away, axes) - mean * mean, 0)

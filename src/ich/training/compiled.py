@@ -16,27 +16,32 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import keras
 from jax.experimental import serialize_executable
 from jax.experimental.compilation_cache import compilation_cache
 
 import ich
 from ich.files import atomic, fingerprint
 from ich.training.step import Batch, Learner
-from ich.xla import autotuning_kept, compiler_options
+from ich.xla import autotuning_kept, compiler_options, machine
 
 
-def compile_step(learner: Learner, batch: Batch, folder: Path, depends_on: Any) -> tuple[jax.stages.Compiled, bool]:
+def compile_step(
+    learner: Learner, batch: Batch, folder: Path | None, depends_on: Any
+) -> tuple[jax.stages.Compiled, bool]:
     """A learner's step, from the folder if it is there, else compiled and put there.
 
     Args:
         learner: whose step it is.
         batch: of the shapes to compile for.
-        folder: of compiled steps.
+        folder: of compiled steps; None: it is compiled and not kept.
         depends_on: JSON: all that changes the program, but for versions, devices and shapes.
 
     Returns:
         The step, and whether it was there.
     """
+    if folder is None:
+        return learner.compile(batch), False
     path = folder / f"step-{_key(batch, depends_on)}.bin"
     if (step := _load(path)) is not None:
         return step, True
@@ -66,7 +71,7 @@ def _without_jaxs_cache() -> Iterator[None]:
 
 
 def _load(path: Path) -> jax.stages.Compiled | None:
-    """None for one that is not there, is damaged, or that this machine cannot run."""
+    """None for one that is not there or is damaged."""
     try:
         content = path.read_bytes()
         if hashlib.sha256(content[32:]).digest() != content[:32]:
@@ -78,10 +83,20 @@ def _load(path: Path) -> jax.stages.Compiled | None:
 
 def _key(batch: Batch, depends_on: Any) -> str:
     shapes = [[list(array.shape), str(array.dtype)] for array in jax.tree.leaves(batch)]
-    devices = [f"{device.platform} {device.device_kind}" for device in jax.devices()]
     versions = [metadata.version(name) for name in ("jax", "jaxlib", "keras")]
-    flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "JAX_DEFAULT_MATMUL_PRECISION")]
-    content = [shapes, devices, versions, flags, compiler_options(), _sources(), depends_on]
+    flags = sorted((name, value) for name, value in os.environ.items() if name.startswith(("XLA_", "JAX_")))
+    flags = [flag for flag in flags if "CACHE" not in flag[0]]
+    content = [
+        shapes,
+        machine(),
+        versions,
+        flags,
+        keras.config.floatx(),
+        keras.config.epsilon(),
+        compiler_options(),
+        _sources(),
+        depends_on,
+    ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 

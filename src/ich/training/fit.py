@@ -33,6 +33,7 @@ from ich.training.step import Learner, adam, arrays, assign
 from ich.training.validation import Validation, label_aucs, scores
 from ich.training.watch import Events, History, Row, print_epoch
 from ich.workspace import Workspace
+from ich.xla import cache_folder
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def fit_phase(fit: StageFit, index: int, epoch: int, found: Checkpoint | None) -
         first = next(batches)
         started = time.perf_counter()
         program = [run.checkpoints.training, fit.stage.name, index]
-        step, was_there = compile_step(learner, first, run.workspace.compiled, program)
+        step, was_there = compile_step(learner, first, cache_folder(), program)
         how = "loaded" if was_there else "compiled"
         run.tell(f"{fit.stage.name}, {phase.name}: {how} in {time.perf_counter() - started:.1f} s")
         ready = itertools.chain([first], batches)
@@ -175,7 +176,7 @@ def fit_phase(fit: StageFit, index: int, epoch: int, found: Checkpoint | None) -
                 with progress_bar(f"{fit.stage.name}, {phase.name}, epoch {epoch + 1}", len(rows)) as advance:
                     state, told = run_epoch(step, learner.state(), ready, len(rows), schedule.rate_at, advance)
             except NotFinite as error:
-                raise _not_finite(fit, phase, epoch, error, rows[error.step]) from error
+                raise _not_finite(fit, phase, epoch, error, rows) from error
             learner.store(state)
             epoch += 1
             after_epoch(fit, index, epoch, schedule, learner, told, fit.targets[rows.ravel()], started)
@@ -232,14 +233,19 @@ _REMEDY = "lower the phase's learning_rate, or set train.precision: float32, and
 
 
 def _not_finite(fit: StageFit, phase: Phase, epoch: int, error: NotFinite, rows: NDArray[np.intp]) -> IchError:
-    """The error that ends the training, and a file beside history.csv that names the images of the step."""
-    images = [fit.slices.ids[row] for row in rows]
+    """The error that ends the training, and a file beside history.csv that names the images of the step.
+
+    And those of the step before it: if its gradients overflowed, its own loss was still finite.
+    """
+    images = [fit.slices.ids[row] for row in rows[error.step]]
+    before = [fit.slices.ids[row] for row in rows[error.step - 1]] if error.step else []
     path: Path = fit.run.workspace.run / "not_finite.json"
     place = {"stage": fit.stage.name, "phase": phase.name, "epoch": epoch + 1, "step": error.step + 1}
-    write_json(path, place | {"loss": str(error.loss), "images": images})
+    write_json(path, place | {"loss": str(error.loss), "images": images, "images_of_the_step_before": before})
     return IchError(
         f"{fit.stage.name}, {phase.name}: the training loss became {error.loss} in step {error.step + 1} of epoch "
-        f"{epoch + 1}, of {len(images)} images ({images[0]} ...; all in {path}); {_REMEDY}"
+        f"{epoch + 1}, of {len(images)} images ({images[0]} ...; all of them, and those of the step "
+        f"before, in {path}); {_REMEDY}"
     )
 
 

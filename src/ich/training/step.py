@@ -22,6 +22,8 @@ from ich.xla import compiler_options
 
 Loss = Callable[[Any, Any], Any]
 
+_WRITTEN_OUT = 8  # parts, on a CPU
+
 
 class State(NamedTuple):
     """All that a step changes, as device arrays; a pytree."""
@@ -149,10 +151,10 @@ def _over_parts(function: Callable[[Any, Any], Any], start: Any, batch: Batch) -
     """`jax.lax.scan` over the parts of a batch; written out where a loop would cost more than it saves.
 
     In a loop, even of one round, XLA computes convolutions on a CPU at an eighth of their speed (LAB_BOOK.md,
-    2026-11-27).
+    2026-11-27); but written out, each part takes time to compile and memory.
     """
     parts = len(batch.targets)
-    if parts > 1 and not computes_on_cpu():
+    if parts > (_WRITTEN_OUT if computes_on_cpu() else 1):
         return jax.lax.scan(function, start, batch)
     results = []
     for number in range(parts):
