@@ -12,6 +12,7 @@ from ich.files import sweep_half_written
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+NOT_FINITE = "not_finite.json"  # in a run's folder: where its loss became infinite or undefined, and it stopped
 RECORDED_PACKAGES = ("ich", "keras", "jax", "numpy", "pydicom", "opencv-python-headless", "polars", "scikit-learn")
 
 

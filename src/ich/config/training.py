@@ -116,7 +116,11 @@ class Train(Section):
     )
     heads: Heads = Heads()
     loss: Loss = Loss()
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(32, description="Images that are computed together.")
+    batch_size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
+        32,
+        description="Images that are computed together. `auto`: the largest of 8, 16, 32, 64, 128 that is estimated to "
+        "fit into the device's memory (`ich train --dry-run`); chosen once, and kept in runs/<name>/batch_size.json.",
+    )
     accumulation: Annotated[int, Field(ge=1, le=1024)] = Field(
         1, description="Batches whose gradients are averaged for one step."
     )
@@ -148,6 +152,13 @@ class Train(Section):
     plateau: Plateau = Plateau()
     gate: Gate = Gate()
     save_h5: bool = Field(False, description="Save the models as .h5 too.")
+
+    @property
+    def images_together(self) -> int:
+        """`batch_size`, once it is a number: `ich.training.batch_size` puts one in the place of `auto`."""
+        if self.batch_size == "auto":
+            raise ValueError("train.batch_size is auto, and no number has been chosen yet")
+        return self.batch_size
 
     @property
     def used_backbones(self) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from ich.training.schedule import Schedule
 from ich.training.step import Learner, adam, arrays, assign
 from ich.training.validation import Validation, label_aucs, scores
 from ich.training.watch import Events, History, Row, print_epoch
-from ich.workspace import Workspace
+from ich.workspace import NOT_FINITE, Workspace
 from ich.xla import cache_folder
 
 
@@ -156,7 +156,7 @@ def fit_phase(fit: StageFit, index: int, epoch: int, found: Checkpoint | None) -
         schedule.restore(found.progress.schedule)
     if schedule.is_over:
         return epoch
-    shape = batch_shape(len(fit.slices), config.batch_size, config.accumulation)
+    shape = batch_shape(len(fit.slices), config.images_together, config.accumulation)
     made = training_batches(
         fit.slices, fit.targets, run.config.preprocess.size, shape, config.augmentation, run.config.seed, epoch
     )
@@ -198,6 +198,7 @@ def after_epoch(
     probabilities = fit.validation.predict()
     val_loss = fit.validation.loss(probabilities)
     if not math.isfinite(val_loss):
+        _note_not_finite(fit, phase, epoch, {"validation_loss": str(val_loss)})
         raise IchError(f"{fit.stage.name}, {phase.name}: the validation loss became {val_loss}; {_REMEDY}")
     fit.best.offer(val_loss)
     schedule.after_epoch(val_loss)
@@ -239,9 +240,8 @@ def _not_finite(fit: StageFit, phase: Phase, epoch: int, error: NotFinite, rows:
     """
     images = [fit.slices.ids[row] for row in rows[error.step]]
     before = [fit.slices.ids[row] for row in rows[error.step - 1]] if error.step else []
-    path: Path = fit.run.workspace.run / "not_finite.json"
-    place = {"stage": fit.stage.name, "phase": phase.name, "epoch": epoch + 1, "step": error.step + 1}
-    write_json(path, place | {"loss": str(error.loss), "images": images, "images_of_the_step_before": before})
+    told = {"step": error.step + 1, "loss": str(error.loss), "images": images, "images_of_the_step_before": before}
+    path = _note_not_finite(fit, phase, epoch + 1, told)
     return IchError(
         f"{fit.stage.name}, {phase.name}: the training loss became {error.loss} in step {error.step + 1} of epoch "
         f"{epoch + 1}, of {len(images)} images ({images[0]} ...; all of them, and those of the step "
@@ -249,7 +249,13 @@ def _not_finite(fit: StageFit, phase: Phase, epoch: int, error: NotFinite, rows:
     )
 
 
+def _note_not_finite(fit: StageFit, phase: Phase, epoch: int, told: dict[str, Any]) -> Path:
+    path: Path = fit.run.workspace.run / NOT_FINITE
+    write_json(path, {"stage": fit.stage.name, "phase": phase.name, "epoch": epoch, **told})
+    return path
+
+
 def _validation(run: Run, stage: Stage, network: keras.Model) -> Validation:
     slices, targets = stage.select(run.val, "validation")
-    size, batch_size = run.config.preprocess.size, run.config.train.batch_size
+    size, batch_size = run.config.preprocess.size, run.config.train.images_together
     return Validation(compile_forward(network), slices, targets, stage.label_weights, size, batch_size)

@@ -20,6 +20,7 @@ from ich.keras_backend import keep_compiled_in
 from ich.labels import LABELS, Label
 from ich.models.build import build
 from ich.precision import computes_on_cpu, resolve_precision
+from ich.training.batch_size import with_batch_size
 from ich.training.best import save
 from ich.training.checkpoint import Checkpoints
 from ich.training.finished import FinishedStages
@@ -27,7 +28,7 @@ from ich.training.fit import Run, fit_stages, tell
 from ich.training.gating import choose_gate, conditional_prevalence
 from ich.training.phases import stages
 from ich.training.watch import History
-from ich.workspace import Outcome, Workspace, provenance
+from ich.workspace import NOT_FINITE, Outcome, Workspace, provenance
 
 
 def train(config: Experiment) -> Outcome:
@@ -44,8 +45,7 @@ def train(config: Experiment) -> Outcome:
         DataError: tables, images, splits.json or weights are not there or do not fit.
         IchError: the loss became infinite or undefined; Keras's backend is not JAX.
     """
-    if keras.backend.backend() != "jax":
-        raise IchError(f"train computes with JAX, but KERAS_BACKEND is {keras.backend.backend()}; unset it")
+    refuse_other_backends()
     workspace = Workspace(config)
     slices = {split: read_manifest(workspace.table(split), workspace.images(split)) for split in ("train", "val")}
     prevalence = conditional_prevalence(read_json(workspace.splits))
@@ -56,6 +56,8 @@ def train(config: Experiment) -> Outcome:
         keep_freed_memory()
     with dtype_policy(precision):
         networks = build(config.train, config.preprocess.size, config.seed)
+        config = with_batch_size(config, networks, slices["train"], lambda message: tell(console, message))
+        workspace = Workspace(config)
         finished = FinishedStages(workspace, precision)
         trained = finished_training(workspace, finished.key)
         kept = trained or finished.results
@@ -84,6 +86,12 @@ def train(config: Experiment) -> Outcome:
     return Outcome(_counts(run, trained, gate), [final, card, run.history.path, *_checkpoints(workspace)], notes=notes)
 
 
+def refuse_other_backends() -> None:
+    """Raise IchError if Keras's backend is not JAX."""
+    if keras.backend.backend() != "jax":
+        raise IchError(f"train computes with JAX, but KERAS_BACKEND is {keras.backend.backend()}; unset it")
+
+
 def finished_training(workspace: Workspace, key: str) -> dict[str, dict[str, Any]] | None:
     """What the final model's card says of its stages, if it is of the training with this key and nothing is lost."""
     try:
@@ -107,6 +115,7 @@ def start_run(workspace: Workspace, kept: Collection[str]) -> None:
     for path in (workspace.final_model, *_checkpoints(workspace)):
         for half_written in workspace.models.glob(f".{path.stem}.*"):
             half_written.unlink()
+    (workspace.run / NOT_FINITE).unlink(missing_ok=True)
     write_json(workspace.run / "config.json", workspace.config.model_dump(mode="json", by_alias=True))
 
 
@@ -140,7 +149,9 @@ def _gate(run: Run) -> Gate | None:
     config = run.config
     if run.networks.gate is None:
         return None
-    return choose_gate(config.train.gate, run.networks.gate, run.val, config.preprocess.size, config.train.batch_size)
+    return choose_gate(
+        config.train.gate, run.networks.gate, run.val, config.preprocess.size, config.train.images_together
+    )
 
 
 def _card(
