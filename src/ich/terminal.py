@@ -1,7 +1,7 @@
 """What commands print for people."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,3 +126,32 @@ def print_config_keys(console: Console) -> None:
         choices = f"Choices: {' | '.join(key.choices)}. " if key.choices else ""
         console.print(f"[bold]{escape(key.name)}[/bold]{escape(default)}", soft_wrap=True, highlight=False)
         console.print(f"    {escape(choices + key.meaning)}", soft_wrap=True, highlight=False)
+
+
+def print_runs(console: Console, runs: Sequence[Mapping[str, Any]], workspace: Path) -> None:
+    """A line a run and a line each of its stages.
+
+    Args:
+        console: where to.
+        runs: from `ich.runs.runs_of`.
+        workspace: whose they are.
+    """
+    if not runs:
+        console.print(f"no runs in {workspace}: `ich train` begins one", markup=False, highlight=False, soft_wrap=True)
+    for run in runs:
+        when = (run["time"] or "–")[:16].replace("T", " ")
+        auroc = "" if run["test_auroc_any"] is None else f", test AUROC of any {run['test_auroc_any']:.3f}"
+        told = f"{run['name']} ({run['model'] or 'model unknown'}, {when}): {run['state']}{auroc}"
+        console.print(visible(told), markup=False, highlight=False, soft_wrap=True)
+        for stage in run["stages"]:
+            loss, auc, speed = (_or_dash(stage[key], form) for key, form in _STAGE_FIGURES.items())
+            best = f"best validation loss {loss} (AUC {auc})"
+            told = f"  {stage['stage']}: epochs {stage['epochs']}, {best}, {speed} images/s"
+            console.print(visible(told), markup=False, highlight=False, soft_wrap=True)
+
+
+_STAGE_FIGURES = {"val_loss": ".4f", "val_auc": ".3f", "images_per_s": ".0f"}
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
