@@ -35,7 +35,7 @@ from ich.evaluation.terminal import print_results
 from ich.files import read_json
 from ich.interrupts import check, stop_on_signals
 from ich.stages import STEPS, fetch_inputs, is_up_to_date, run_step
-from ich.terminal import print_config_keys, print_info, print_outcome, print_predictions
+from ich.terminal import print_config_keys, print_info, print_outcome, print_predictions, print_runs
 from ich.workspace import Workspace
 
 app = App(
@@ -52,9 +52,17 @@ messages = Console(stderr=True, soft_wrap=True, highlight=False)
 ConfigPath = Annotated[Path, Parameter(name=["--config", "-c"], help="YAML file that describes the experiment.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON on standard output.")]
 _OUT_OF_MEMORY = (
-    "out of memory; in training halve train.batch_size and double train.accumulation, in preparation set "
-    "preprocess.workers: 1 (docs/troubleshooting.md says what else saves memory)"
+    "out of memory; in training halve train.batch_size and double train.accumulation, or set train.recompute: true or "
+    "train.batch_size: auto; in preparation set preprocess.workers: 1 (docs/troubleshooting.md says what else helps)"
 )
+# Of XLA, CUDA, cuDNN and cuBLAS: what they say where the device's memory does not suffice.
+_NO_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "STATUS_ALLOC_FAILED")
+DryRun = Annotated[
+    bool,
+    Parameter(
+        negative="", help="Train nothing, write nothing: say what would learn, and the memory and time that it takes."
+    ),
+]
 Overrides = Annotated[
     str,
     Parameter(
@@ -64,18 +72,34 @@ Overrides = Annotated[
 
 
 def _add_step(name: StepName) -> None:
-    """Every step is a command of the same form."""
+    """Every step is a command of the same form; `train` has an option of its own."""
 
     def command(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
-        experiment = load(config, in_section(name, parse_overrides(overrides)))
-        with claimed(experiment):
-            outcome = run_step(name, experiment)
-        print_outcome(messages, name, outcome)
-        if json:
-            _print_json(outcome.counts)
-        return EXIT_INCOMPLETE if outcome.incomplete else EXIT_DONE
+        return _do_step(name, load(config, in_section(name, parse_overrides(overrides))), json)
 
-    app.command(command, name=name, help=STEPS[name].help)
+    def train(*overrides: Overrides, config: ConfigPath, dry_run: DryRun = False, json: AsJson = False) -> int:
+        experiment = load(config, in_section(name, parse_overrides(overrides)))
+        return _show_plan(experiment, json) if dry_run else _do_step(name, experiment, json)
+
+    app.command(train if name == "train" else command, name=name, help=STEPS[name].help)
+
+
+def _do_step(name: StepName, experiment: Experiment, as_json: bool) -> int:
+    with claimed(experiment):
+        outcome = run_step(name, experiment)
+    print_outcome(messages, name, outcome)
+    if as_json:
+        _print_json(outcome.counts)
+    return EXIT_INCOMPLETE if outcome.incomplete else EXIT_DONE
+
+
+def _show_plan(experiment: Experiment, as_json: bool) -> int:
+    from ich.training.plan import plan
+    from ich.training.terminal import print_plan
+
+    planned = plan(experiment)
+    _print_json(planned) if as_json else print_plan(Console(), planned)
+    return EXIT_DONE
 
 
 for _name in STEPS:
@@ -163,6 +187,17 @@ def status(
     _print_json(facts) if json else terminal.print_status(Console(), facts)
     if wrong := ledgers.that_do_not_add_up(facts["ledgers"]):
         raise DataError(wrong[0])
+    return EXIT_DONE
+
+
+@app.command
+def runs(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+    """The trainings of the workspace: state, best losses and AUC of each stage, speed, test AUROC."""
+    from ich.runs import runs_of
+
+    experiment = _load(config, overrides)
+    found = runs_of(Workspace(experiment))
+    _print_json(found) if json else print_runs(Console(), found, experiment.workspace)
     return EXIT_DONE
 
 
@@ -285,7 +320,7 @@ def _explain(error: OSError) -> str:
 def _fix(error: Exception) -> str | None:
     """What to do about an error of Python, Keras or JAX that is the machine's or the environment's; None for a bug."""
     backend = os.environ.get("KERAS_BACKEND")
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):  # the second is XLA's, on a GPU
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY):
         return _OUT_OF_MEMORY
     if (isinstance(error, ModuleNotFoundError) and error.name == backend) or "Unable to import backend" in str(error):
         return f"KERAS_BACKEND is {backend}, which is not installed; install it, or unset KERAS_BACKEND"
