@@ -112,7 +112,7 @@ def test_time_of_an_earlier_run_with_the_same_settings(config):
 EXHAUSTED = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 12884901888 bytes.")
 
 
-def fails(*_):
+def fails(*_, **__):
     raise EXHAUSTED
 
 
