@@ -93,7 +93,8 @@ def _between(values: list[float], form: str) -> str:
 def _tolerance(plan: Mapping[str, Any]) -> str:
     return (
         f"estimated, to {plan['tolerance']:.0%}: 2 % too much for both full backbones, all layers trained (one H100, "
-        "256 px, batch 128, bfloat16); not compared with a measurement in float32, on a CPU, and with recompute"
+        "256 px, batch 128, bfloat16); not measured there: float32, and recompute, which saved nothing on a CPU; of a "
+        "CPU's free memory a third is counted on"
     )
 
 
