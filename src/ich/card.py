@@ -45,7 +45,7 @@ class Card(BaseModel):
         aspect: what was done to slices that are not square.
         gate: of `cascade` and `modified-cascade`; None for a flat model.
         conditional_prevalence: P(subtype | any) among natural training slices, before sampling and augmentation.
-        training: the run's name, its stages, slices, best validation losses.
+        training: the run's name, its stages, slices, priors (`ich.training.sampling.priors`), best validation losses.
         config: the whole resolved config.
         provenance: versions, git commit, time.
     """

@@ -6,7 +6,8 @@ import pytest
 
 from ich.config import TrainingAugmentation
 from ich.data import Manifest
-from ich.training.batches import epoch_order, epoch_rows, on_device, training_batches
+from ich.training.batches import epoch_order, epoch_rows, on_device, repetitions, training_batches
+from ich.training.sampling import balanced_chances
 
 SIZE = 8
 AUGMENTATION = TrainingAugmentation()
@@ -39,6 +40,34 @@ def test_the_order_depends_on_seed_and_epoch():
     assert np.array_equal(epoch_order(100, 1, 2), epoch_order(100, 1, 2))
     assert not np.array_equal(epoch_order(100, 1, 2), epoch_order(100, 1, 3))
     assert not np.array_equal(epoch_order(100, 1, 2), epoch_order(100, 2, 2))
+
+
+def test_a_balanced_order_draws_by_chance_and_depends_on_seed_and_epoch():
+    chances = balanced_chances(np.arange(100)[:, None] < 10)
+    orders = [epoch_order(100, 1, epoch, chances) for epoch in range(200)]
+    assert np.array_equal(orders[2], epoch_order(100, 1, 2, chances))
+    assert not np.array_equal(orders[2], orders[3])
+    assert {len(order) for order in orders} == {100}
+    assert np.mean(np.array(orders) < 10) == pytest.approx(0.5, abs=4 * 0.5 / 20_000**0.5)  # four standard errors
+
+
+def test_a_slice_that_comes_again_in_an_epoch_is_augmented_in_another_way(slices):
+    assert repetitions(np.array([3, 1, 3, 3, 1, 0])).tolist() == [0, 0, 1, 2, 1, 0]
+    chances = np.where(np.arange(10) < 2, 0.5, 0)
+    first_epoch = first(
+        training_batches(slices, slices.labels[:, :1], SIZE, (1, 4), AUGMENTATION, 1, 0, chances=chances), 2
+    )
+    items = [i for batch, _, _ in first_epoch for i in batch]
+    angles = np.concatenate([draws.angle_degrees[0] for _, draws, _ in first_epoch])
+    assert items == epoch_rows(10, (1, 4), 1, 0, chances).ravel().tolist()
+    assert set(items) == {0, 1}
+    assert len(set(angles.tolist())) == 8
+    once = {
+        i: a
+        for batch, draws, _ in first(batches_of(slices), 2)
+        for i, a in zip(batch, draws.angle_degrees[0], strict=True)
+    }
+    assert angles[items.index(0)] == once.get(0, angles[items.index(0)])  # the first time as if it came once
 
 
 def test_batches_are_full_and_no_slice_comes_twice_in_an_epoch(slices):

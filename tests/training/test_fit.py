@@ -86,6 +86,9 @@ def test_the_card_says_what_prediction_needs(cascade):
         ("subtypes", 80),
         ("end-to-end", 160),
     ]
+    epidural = {"positives": 16, "slices": 80, "prevalence": 0.2, "prevalence_seen": 0.2, "effective_prior": 0.5}
+    assert trained["subtypes"]["priors"]["epidural"] == pytest.approx(epidural)  # its class weights are balanced
+    assert trained["end-to-end"]["priors"]["epidural"]["effective_prior"] == pytest.approx(0.1)
     assert card.config["train"]["model"] == "cascade"
 
 
@@ -313,7 +316,7 @@ def test_every_phase_goes_on_with_the_seed_and_the_epoch(tiny_backbones, tmp_pat
         tmp_path, model="convnext", phases=[ALL | {"epochs": 2}, ALL | {"epochs": 1}], accumulation=2
     )
     asked, batches = [], fit.training_batches
-    monkeypatch.setattr(fit, "training_batches", lambda *a: asked.append(a[-4:]) or batches(*a))
+    monkeypatch.setattr(fit, "training_batches", lambda *a, **k: asked.append(a[-4:]) or batches(*a, **k))
     train(config)
     assert [(shape, seed, epoch) for shape, _, seed, epoch in asked] == [
         ((2, 16), config.seed, 0),

@@ -1,11 +1,13 @@
 import math
 
+import keras
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_class_weight
 
 from ich.training.losses import COMPETITION_WEIGHTS, balanced_class_weights, binary_crossentropy
+from ich.training.sampling import balanced_chances
 
 RNG = np.random.default_rng(0)
 TARGETS = (RNG.random((50, 5)) < 0.3).astype(np.float32)
@@ -52,6 +54,24 @@ def test_focal_loss_by_hand():
     loss = binary_crossentropy(np.ones(1, np.float32), focal_gamma=2, functions=np)
     losses = loss(np.array([[1], [0]], np.float32), np.array([[0.9], [0.9]], np.float32))
     assert losses == pytest.approx([-0.01 * math.log(0.9), -0.81 * math.log(0.1)], rel=1e-5)
+
+
+def test_class_weights_balance_what_is_drawn():
+    """Over the draws of an epoch, each label's positives and negatives weigh the same; none is balanced twice."""
+    chances = RNG.random(50)
+    chances /= chances.sum()
+    negative, positive = balanced_class_weights(TARGETS.astype(int), chances)
+    assert chances @ TARGETS * positive == pytest.approx(chances @ (1 - TARGETS) * negative)
+    one = TARGETS[:, :1].astype(int)
+    assert balanced_class_weights(one, balanced_chances(one)) == pytest.approx(np.ones((2, 1)))
+
+
+def test_smoothed_labels_are_kerass():
+    ours = binary_crossentropy(EQUAL, functions=np, label_smoothing=0.1)(TARGETS, PROBABILITIES)
+    theirs = keras.losses.BinaryCrossentropy(label_smoothing=0.1, reduction=None)(TARGETS, PROBABILITIES)
+    assert ours == pytest.approx(np.asarray(theirs), rel=1e-5)
+    by_hand = binary_crossentropy(np.ones(1, np.float32), functions=np, label_smoothing=0.1)
+    assert by_hand(np.ones((1, 1)), np.full((1, 1), 0.9)) == pytest.approx(-0.95 * math.log(0.9) - 0.05 * math.log(0.1))
 
 
 @pytest.mark.parametrize("gamma", [0, 0.5, 2])

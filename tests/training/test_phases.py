@@ -73,6 +73,22 @@ def test_a_label_weight_multiplies_its_labels_loss():
     assert doubled(targets[:1], only_epidural_is_wrong) == pytest.approx(2 * math.log(2) / 5, rel=1e-4)
 
 
+def test_a_flat_model_may_weigh_its_labels_like_the_competition():
+    assert stage("convnext", model="convnext").label_weights == pytest.approx(np.full(6, 1 / 6))
+    flat = stage("convnext", model="convnext", loss={"weighting": "competition", "class_weights": "none"})
+    loss = flat.training_loss(np.eye(6, dtype=int), functions=np)
+    only_any_is_wrong = np.array([[0.5, 0, 0, 0, 0, 0]], np.float32)
+    assert loss(np.eye(6)[:1], only_any_is_wrong) == pytest.approx(2 / 7 * math.log(2), abs=1e-6)
+
+
+def test_every_stage_but_the_end_to_end_one_is_sampled():
+    found = {stage.name: stage.sampling for stage in stages(Train(sampling="balanced"))}
+    assert found == {"gate": "balanced", "subtypes": "balanced", "end-to-end": "none"}
+    targets = np.eye(6, dtype=int)[:, :1]
+    assert stage("gate").chances(targets) is None
+    assert stage("gate", sampling="balanced").chances(targets) == pytest.approx([0.5, *[0.1] * 5])
+
+
 def test_class_weights_come_from_the_stages_own_targets():
     # One epidural among four positive slices: 4 / (2 * 1) for it, whatever the negatives of stage 1 are.
     targets = np.zeros((4, len(SUBTYPES)), int)

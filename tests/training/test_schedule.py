@@ -69,6 +69,28 @@ def test_a_schedule_goes_on_wherever_it_was_cut(cut):
     assert first + rates(continued, losses[cut:]) == expected
 
 
+def cosine(epochs=4, steps=5):
+    return Schedule(PHASE.model_copy(update={"epochs": epochs}), PLATEAU, EarlyStopping(patience=2), "cosine", steps)
+
+
+def test_a_cosine_is_kerass_step_by_step():
+    plan, used = cosine(), []
+    while not plan.is_over:
+        used += [plan.rate_at(step) for step in range(5)]
+        assert plan.learning_rate == used[-5]
+        plan.after_epoch(1 / len(used))
+    expected = keras.optimizers.schedules.CosineDecay(0.5, 20, alpha=0.1 / 0.5)
+    assert used == pytest.approx([float(expected(step)) for step in range(20)], rel=1e-6)
+
+
+def test_a_cosine_goes_on_where_it_was_cut_and_can_be_stopped_early():
+    whole, cut = cosine(), cosine()
+    whole.after_epoch(0.5)
+    cut.restore(json.loads(json.dumps(whole.as_json())))
+    assert [cut.rate_at(step) for step in range(5)] == [whole.rate_at(step) for step in range(5)]
+    assert len(rates(cosine(epochs=9), [0.5, 0.6, 0.7, 0.4])) == 3
+
+
 def test_a_phase_ends_with_its_epochs():
     plan = Schedule(PHASE.model_copy(update={"epochs": 3}), PLATEAU, EarlyStopping())
     assert len(rates(plan, [3.0, 2.0, 1.0, 0.5])) == 3

@@ -46,16 +46,41 @@ def after_steps(learner, given, steps=3, rate=0.01):
     return results
 
 
-def test_a_step_is_the_step_that_keras_takes():
+@pytest.mark.parametrize("decay", [0, 0.3])
+def test_a_step_is_the_step_that_keras_takes(decay):
     """Loss, weights and batch-norm statistics after three steps, against `train_on_batch`."""
     ours, theirs = network(normalised=True), network(normalised=True)
     given = batch()
-    losses = after_steps(Learner(ours, adam("float32"), LOSS, STILL), given)
-    theirs.compile(keras.optimizers.Adam(0.01), loss=LOSS)
+    losses = after_steps(Learner(ours, adam("float32", decay), LOSS, STILL), given)
+    theirs.compile(keras_adam(decay, theirs), loss=LOSS)
     expected = [theirs.train_on_batch(given.images[0].astype(np.float32), given.targets[0]) for _ in range(3)]
     assert losses == pytest.approx([float(loss) for loss in expected], rel=1e-5)
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def keras_adam(decay, model):
+    if not decay:
+        return keras.optimizers.Adam(0.01)
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=decay)
+    optimizer.exclude_from_weight_decay(var_list=[each for each in model.trainable_variables if each.ndim == 1])
+    return optimizer
+
+
+def test_weight_decay_by_hand():
+    """Without a gradient Adam stands still, and kernels shrink by rate times decay; nothing else does."""
+    net = network(normalised=True)
+    before = [variable.numpy() for variable in net.trainable_variables]
+    after_steps(Learner(net, adam("float32", 0.5), lambda y, p: 0 * LOSS(y, p), STILL), batch(), steps=2, rate=0.1)
+    kept = {1: 1, 4: 0.95**2}  # by dimensions: gamma, beta and bias; the convolution (the other kernel has a penalty)
+    seen = [
+        (variable.numpy(), was * kept[was.ndim])
+        for variable, was in zip(net.trainable_variables, before, strict=True)
+        if was.ndim in kept
+    ]
+    assert len(seen) == 4
+    for now, expected in seen:
+        np.testing.assert_allclose(now, expected, rtol=1e-6)
 
 
 def test_images_are_augmented_and_their_probabilities_told():

@@ -49,13 +49,23 @@ LabelWeight = Annotated[float, Field(gt=0, le=1000)]
 
 
 class Loss(Section):
-    """Binary cross-entropy, weighted."""
+    """Binary cross-entropy, weighted. Of all stages but the end-to-end one, which has the competition's loss."""
 
     class_weights: Literal["balanced", "none"] = Field(
-        "balanced", description="`balanced`: n / (2 n_class) for each label's positives and negatives."
+        "balanced",
+        description="`balanced`: n / (2 n_class) for each label's positives and negatives, as `train.sampling` draws "
+        "them.",
     )
     label_weights: dict[Label, LabelWeight] = Field({}, description="Factor on one label's loss, e.g. {epidural: 2}.")
+    weighting: Literal["equal", "competition"] = Field(
+        "equal",
+        description="Share of each label in a flat model's loss: 1/6 each, or the competition's, 2/7 for any and 1/7 "
+        "for each subtype. The stages of a cascade have one label, or five equal ones, either way.",
+    )
     focal_gamma: float = Field(0, ge=0, le=10, description="Focal loss exponent; 0 is plain cross-entropy.")
+    label_smoothing: Rate = Field(
+        0, description="e: training takes a label y for y (1 - e) + e/2, e.g. 0.05. Validation does not."
+    )
 
 
 class Phase(Section):
@@ -84,11 +94,11 @@ class EarlyStopping(Section):
 
 
 class Plateau(Section):
-    """Lowers the learning rate when the validation loss stands still."""
+    """Lowers the learning rate when the validation loss stands still, if `train.schedule` is `plateau`."""
 
     factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="Of the learning rate, each time.")
     patience: Positive = Field(5, description="Epochs without a better validation loss.")
-    min_learning_rate: float = Field(1e-7, ge=0, description="It is not lowered further.")
+    min_learning_rate: float = Field(1e-7, ge=0, description="It is not lowered further; where a cosine ends.")
     min_delta: float = Field(1e-4, ge=0, description="A validation loss is better if it is lower by more than this.")
 
 
@@ -116,6 +126,12 @@ class Train(Section):
     )
     heads: Heads = Heads()
     loss: Loss = Loss()
+    sampling: Literal["none", "balanced"] = Field(
+        "none",
+        description="`balanced`: each epoch draws as many slices as there are, with replacement, each with a chance in "
+        "proportion to the largest of the odds against the labels that it is positive for, 1 if for none. So of one "
+        "label positives and negatives come equally often. Not end to end.",
+    )
     batch_size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
         32,
         description="Images that are computed together. `auto`: the largest of 8, 16, 32, 64, 128 that is estimated to "
@@ -148,6 +164,16 @@ class Train(Section):
         "trained trunk, which a random start needs.",
     )
     end_to_end: EndToEnd = EndToEnd()
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0,
+        description="Decoupled (AdamW): each step takes this times the learning rate off all weights but biases and "
+        "the scales and offsets of normalisation, e.g. 0.01. 0 is Adam.",
+    )
+    schedule: Literal["plateau", "cosine"] = Field(
+        "plateau",
+        description="Of the learning rate within a phase: lowered by `train.plateau`, or step by step along half a "
+        "cosine, over the phase's epochs, down to plateau.min_learning_rate.",
+    )
     early_stopping: EarlyStopping = EarlyStopping()
     plateau: Plateau = Plateau()
     gate: Gate = Gate()

@@ -14,6 +14,11 @@ from ich.data import Manifest, prefetch
 from ich.png import read_pngs
 from ich.training.step import Batch
 
+Chances = NDArray[np.float64] | None
+
+# A slice that is drawn again in an epoch gets other numbers than before: its key is moved on by an odd constant.
+_ANOTHER = np.uint64(0xD1342543DE82EF95)
+
 
 def training_batches(
     slices: Manifest,
@@ -23,11 +28,13 @@ def training_batches(
     augmentation: TrainingAugmentation,
     seed: int,
     first_epoch: int,
+    chances: Chances = None,
 ) -> Generator[Batch]:
     """Endless batches, epoch after epoch.
 
-    The order of an epoch is drawn from (seed, epoch), the augmentation from (seed, epoch, ImageID). What does not fill
-    a batch at the end of an epoch is left out: another draw leaves out others.
+    The order of an epoch is drawn from (seed, epoch), the augmentation from (seed, epoch, ImageID), and how often the
+    slice came before in the epoch. What does not fill a batch at the end of an epoch is left out: another draw leaves
+    out others.
 
     Args:
         slices: at least m n slices.
@@ -37,19 +44,22 @@ def training_batches(
         augmentation: what to draw.
         seed: of the experiment.
         first_epoch: counted from 0 over all phases of a stage.
+        chances: as in `epoch_order`.
     """
     keys = item_keys(slices.ids)
     labels = targets.astype(np.float32)
 
-    def jobs() -> Iterator[tuple[int, NDArray[np.intp]]]:
+    def jobs() -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.uint64]]]:
         for epoch in count(first_epoch):
-            for rows in epoch_rows(len(slices), shape, seed, epoch):
-                yield epoch, rows
+            order = epoch_rows(len(slices), shape, seed, epoch, chances)
+            again = repetitions(order.ravel()).reshape(order.shape)
+            for rows, times in zip(order, again, strict=True):
+                yield epoch, rows, keys[rows] + _ANOTHER * times
 
-    def load(job: tuple[int, NDArray[np.intp]]) -> Batch:
-        epoch, rows = job
+    def load(job: tuple[int, NDArray[np.intp], NDArray[np.uint64]]) -> Batch:
+        epoch, rows, each = job
         images = read_pngs([slices.paths[i] for i in rows], size)
-        batch = Batch(images, draw(augmentation, seed, epoch, keys[rows]), labels[rows])
+        batch = Batch(images, draw(augmentation, seed, epoch, each), labels[rows])
         in_parts: Batch = jax.tree.map(lambda array: array.reshape(*shape, *array.shape[1:]), batch)
         return in_parts
 
@@ -62,12 +72,29 @@ def on_device(batches: Generator[Batch]) -> Generator[Batch]:
         yield from copied
 
 
-def epoch_rows(n: int, shape: tuple[int, int], seed: int, epoch: int) -> NDArray[np.intp]:
-    """Rows of each batch of an epoch: (batches, m n) of a permutation that depends on seed and epoch only."""
+def epoch_rows(n: int, shape: tuple[int, int], seed: int, epoch: int, chances: Chances = None) -> NDArray[np.intp]:
+    """Rows of each batch of an epoch: (batches, m n) of `epoch_order`."""
     at_once = shape[0] * shape[1]
-    return epoch_order(n, seed, epoch)[: n // at_once * at_once].reshape(-1, at_once)
+    return epoch_order(n, seed, epoch, chances)[: n // at_once * at_once].reshape(-1, at_once)
 
 
-def epoch_order(n: int, seed: int, epoch: int) -> NDArray[np.intp]:
-    """A permutation of n rows that depends on seed and epoch only."""
-    return np.random.default_rng((seed, epoch)).permutation(n)
+def epoch_order(n: int, seed: int, epoch: int, chances: Chances = None) -> NDArray[np.intp]:
+    """The n rows of an epoch, which depend on seed, epoch and chances only.
+
+    Args:
+        n: rows to draw from, and how many are drawn.
+        seed: of the experiment.
+        epoch: counted from 0 over all phases of a stage.
+        chances: (n,) of each row in each draw, with replacement; None: a permutation.
+    """
+    generator = np.random.default_rng((seed, epoch))
+    return generator.permutation(n) if chances is None else generator.choice(n, n, p=chances)
+
+
+def repetitions(order: NDArray[np.intp]) -> NDArray[np.uint64]:
+    """How often each of the rows (n,) came before in this order: [3, 1, 3, 3] -> [0, 0, 1, 2]."""
+    by_row = np.argsort(order, kind="stable")
+    first_of_row = np.searchsorted(order[by_row], order[by_row])
+    times = np.empty(len(order), np.uint64)
+    times[by_row] = np.arange(len(order)) - first_of_row
+    return times

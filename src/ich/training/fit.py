@@ -17,17 +17,19 @@ from rich.console import Console
 from ich.config import Experiment, Phase
 from ich.data import Manifest
 from ich.errors import IchError
-from ich.files import write_json
+from ich.files import read_json, write_json
+from ich.labels import Label
 from ich.models.build import Networks, set_trainable, start_stage2_from_gate
 from ich.models.forward import compile_forward
 from ich.progress import progress_bar
-from ich.training.batches import epoch_rows, on_device, training_batches
+from ich.training.batches import Chances, epoch_rows, on_device, training_batches
 from ich.training.best import Best, save
 from ich.training.checkpoint import Checkpoint, Checkpoints, Progress
 from ich.training.compiled import compile_step
 from ich.training.epoch import Epoch, NotFinite, run_epoch
 from ich.training.finished import FinishedStages
 from ich.training.phases import Stage, stages
+from ich.training.sampling import priors
 from ich.training.schedule import Schedule
 from ich.training.step import Learner, adam, arrays, assign
 from ich.training.validation import Validation, label_aucs, scores
@@ -66,6 +68,7 @@ class StageFit:
     stage: Stage
     slices: Manifest
     targets: NDArray[np.uint8]
+    chances: Chances
     validation: Validation
     best: Best
     events: Events
@@ -99,7 +102,7 @@ def fit_stage(run: Run, stage: Stage) -> dict[str, Any]:
     A phase starts from the best weights so far, and its own best replaces them only if it is better.
 
     Returns:
-        For the card: slices, positives of each label, epochs done, the best validation loss, notes.
+        For the card: slices, positives of each label, their priors, epochs done, the best validation loss, notes.
     """
     slices, targets = stage.select(run.train, "training")
     network: keras.Model = getattr(run.networks, stage.part)
@@ -117,22 +120,13 @@ def fit_stage(run: Run, stage: Stage) -> dict[str, Any]:
             best.offer(validation.loss(validation.predict()))
     epoch, first_phase = (found.progress.epoch, found.progress.phase) if found else (0, 0)
     with closing(Events(folder, epoch)) as events:
-        fit = StageFit(run, stage, slices, targets, validation, best, events)
+        fit = StageFit(run, stage, slices, targets, stage.chances(targets), validation, best, events)
         for index in range(first_phase, len(stage.phases)):
             epoch = fit_phase(fit, index, epoch, found if index == first_phase else None)
             best.restore()
     if run.config.train.save_h5:
         save(network, best.path.with_suffix(".h5"))
-    return {
-        "slices": len(slices),
-        "positives": dict(zip(stage.labels, targets.sum(axis=0, dtype=int).tolist(), strict=True)),
-        "epochs": epoch,
-        "val_loss": best.loss,
-        "notes": [
-            f"{stage.name}: {label} is the same in all {len(slices)} training slices; nothing was learnt of it"
-            for label in stage.one_sided(targets)
-        ],
-    }
+    return _result(fit, epoch)
 
 
 def fit_phase(fit: StageFit, index: int, epoch: int, found: Checkpoint | None) -> int:
@@ -149,17 +143,19 @@ def fit_phase(fit: StageFit, index: int, epoch: int, found: Checkpoint | None) -
     """
     run, phase = fit.run, fit.stage.phases[index]
     config = run.config.train
-    schedule = Schedule(phase, config.plateau, config.early_stopping)
+    shape = batch_shape(len(fit.slices), config.images_together, config.accumulation)
+    steps = len(fit.slices) // math.prod(shape)
+    schedule = Schedule(phase, config.plateau, config.early_stopping, config.schedule, steps)
     learner = learner_for(run, fit.stage, phase, fit.targets)
     if found is not None:
         assign(learner.variables, found.variables)
         schedule.restore(found.progress.schedule)
     if schedule.is_over:
         return epoch
-    shape = batch_shape(len(fit.slices), config.images_together, config.accumulation)
     made = training_batches(
-        fit.slices, fit.targets, run.config.preprocess.size, shape, config.augmentation, run.config.seed, epoch
-    )
+        fit.slices, fit.targets, run.config.preprocess.size, shape, config.augmentation, run.config.seed, epoch,
+        chances=fit.chances,
+    )  # fmt: skip
     with closing(on_device(made)) as batches:
         first = next(batches)
         started = time.perf_counter()
@@ -170,7 +166,7 @@ def fit_phase(fit: StageFit, index: int, epoch: int, found: Checkpoint | None) -
         ready = itertools.chain([first], batches)
         del first
         while not schedule.is_over:
-            rows = epoch_rows(len(fit.slices), shape, run.config.seed, epoch)
+            rows = epoch_rows(len(fit.slices), shape, run.config.seed, epoch, fit.chances)
             started = time.perf_counter()
             try:
                 with progress_bar(f"{fit.stage.name}, {phase.name}, epoch {epoch + 1}", len(rows)) as advance:
@@ -216,11 +212,29 @@ def after_epoch(
     print_epoch(fit.run.console, row)
 
 
+def _result(fit: StageFit, epochs: int) -> dict[str, Any]:
+    """What the card says of a stage."""
+    stage, targets, slices = fit.stage, fit.targets, len(fit.slices)
+    natural = read_json(fit.run.workspace.splits)["splits"]["train"]
+    among: Label | None = "any" if stage.part == "subtypes" else None
+    return {
+        "slices": slices,
+        "positives": dict(zip(stage.labels, targets.sum(axis=0, dtype=int).tolist(), strict=True)),
+        "priors": priors(natural, stage.labels, among, targets, fit.chances, stage.class_weights(targets)),
+        "epochs": epochs,
+        "val_loss": fit.best.loss,
+        "notes": [
+            f"{stage.name}: {label} is the same in all {slices} training slices; nothing was learnt of it"
+            for label in stage.one_sided(targets)
+        ],
+    }
+
+
 def learner_for(run: Run, stage: Stage, phase: Phase, targets: NDArray[np.uint8]) -> Learner:
     """The stage's network with what it takes to train it in this phase."""
     config = run.config.train
     network = set_trainable(run.networks, stage.part, phase.trainable)
-    optimizer = adam(network.compute_dtype)
+    optimizer = adam(network.compute_dtype, config.weight_decay)
     return Learner(network, optimizer, stage.training_loss(targets), config.augmentation, config.recompute)
 
 

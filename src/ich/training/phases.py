@@ -13,6 +13,7 @@ from ich.data import Manifest
 from ich.errors import DataError
 from ich.labels import LABELS, SUBTYPES, Label
 from ich.training.losses import COMPETITION_WEIGHTS, balanced_class_weights, binary_crossentropy
+from ich.training.sampling import balanced_chances
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,11 @@ class Stage:
         part: the network, by its name in `ich.models.build.Networks`.
         labels: what its outputs are.
         phases: of training, in order; those of no epoch are left out.
-        loss: class weights, label weights and focal exponent of the training loss.
+        loss: of training: class weights, label weights, focal exponent, label smoothing.
         label_weights: (k,) share of each label in the loss of training and validation, before `loss.label_weights`.
         checkpoint: stem of the file in models/ that holds the best weights.
         compare_with_start: whether the weights that it starts from count as the best so far.
+        sampling: how the slices of an epoch are drawn (`train.sampling`).
     """
 
     name: str
@@ -38,6 +40,7 @@ class Stage:
     label_weights: NDArray[np.float32]
     checkpoint: str
     compare_with_start: bool = False
+    sampling: Literal["none", "balanced"] = "none"
 
     def select(self, slices: Manifest, split: str) -> tuple[Manifest, NDArray[np.uint8]]:
         """The slices that the stage uses, and their targets (n, k): stage 2 sees slices with haemorrhage only.
@@ -60,14 +63,26 @@ class Stage:
             )
         return slices, targets
 
+    def chances(self, targets: NDArray[np.integer]) -> NDArray[np.float64] | None:
+        """Chance (n,) of each training slice in each draw of an epoch; None: each comes once."""
+        return balanced_chances(targets) if self.sampling == "balanced" else None
+
+    def class_weights(self, targets: NDArray[np.integer]) -> NDArray[np.float32] | None:
+        """(2, k) factors of negatives and positives, from the targets (n, k) as an epoch draws them; None: all 1."""
+        if self.loss.class_weights == "none":
+            return None
+        return balanced_class_weights(targets, self.chances(targets))
+
     def training_loss(self, targets: NDArray[np.integer], functions: Any = ops) -> Callable[[Any, Any], Any]:
         """The loss to train with, its class weights computed on the targets (n, k) of the stage's training slices.
 
         `functions` is as in `ich.training.losses.binary_crossentropy`.
         """
         factors = np.array([self.loss.label_weights.get(label, 1) for label in self.labels], np.float32)
-        class_weights = balanced_class_weights(targets) if self.loss.class_weights == "balanced" else None
-        return binary_crossentropy(self.label_weights * factors, class_weights, self.loss.focal_gamma, functions)
+        return binary_crossentropy(
+            self.label_weights * factors, self.class_weights(targets), self.loss.focal_gamma, functions,
+            self.loss.label_smoothing,
+        )  # fmt: skip
 
     def one_sided(self, targets: NDArray[np.integer]) -> list[Label]:
         """Labels of which the targets (n, k) hold positives only or negatives only: nothing can be learnt of them."""
@@ -79,13 +94,16 @@ def stages(train: Train) -> list[Stage]:
 
     Cascades: the gate on all slices, P(subtype | any) on the positive ones, then both end to end on all slices with the
     competition's loss. A modified cascade's shared trunk learns with the gate, rests with the subtypes
-    (`ich.models.build.set_trainable`), and learns again end to end. Flat models: one stage, six labels.
+    (`ich.models.build.set_trainable`), and learns again end to end. Flat models: one stage, six labels. `train.loss`
+    and `train.sampling` are not for end to end, which is to end at the prevalence of the training slices.
     """
-    phases = tuple(phase for phase in train.phases if phase.epochs)
+    phases, how = tuple(phase for phase in train.phases if phase.epochs), train.sampling
     if train.model in ("efficientnet", "convnext"):
-        return [Stage(train.model, "final", LABELS, phases, train.loss, _equal(6), f"{train.model}_best")]
-    gate = Stage("gate", "gate", ("any",), phases, train.loss, _equal(1), "stage1_best")
-    subtypes = Stage("subtypes", "subtypes", SUBTYPES, phases, train.loss, _equal(5), "stage2_best")
+        shares = COMPETITION_WEIGHTS if train.loss.weighting == "competition" else _equal(6)
+        best = f"{train.model}_best"
+        return [Stage(train.model, "final", LABELS, phases, train.loss, shares, best, sampling=how)]
+    gate = Stage("gate", "gate", ("any",), phases, train.loss, _equal(1), "stage1_best", sampling=how)
+    subtypes = Stage("subtypes", "subtypes", SUBTYPES, phases, train.loss, _equal(5), "stage2_best", sampling=how)
     end = train.end_to_end
     if not end.epochs:
         return [gate, subtypes]

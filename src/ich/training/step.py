@@ -168,12 +168,20 @@ def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
     return primitive.name in ("conv_general_dilated", "dot_general")
 
 
-def adam(compute_dtype: str) -> keras.optimizers.Optimizer:
+# Variables of Keras's layers that are no products' weights: biases, scales and offsets of normalisation, and the scale
+# of ConvNeXt's residual branches.
+_NOT_DECAYED = ["^bias$", "^gamma$", "^beta$"]
+
+
+def adam(compute_dtype: str, weight_decay: float = 0) -> keras.optimizers.Optimizer:
     """Adam; in float16 with a loss scale that adapts itself, as small gradients would become 0.
 
-    Its learning rate is given to it with each step.
+    With weight decay it is AdamW (Loshchilov and Hutter, ICLR 2019), which spares biases and normalisation. Its
+    learning rate is given to it with each step.
     """
-    optimizer = keras.optimizers.Adam()
+    optimizer = keras.optimizers.AdamW(weight_decay=weight_decay) if weight_decay else keras.optimizers.Adam()
+    if weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
     return keras.optimizers.LossScaleOptimizer(optimizer) if compute_dtype == "float16" else optimizer
 
 
