@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.stats import beta, kstest
 
-from ich.augmentation import Draws, apply, compiled, displacement, draw, item_keys, to_uint8
+from ich.augmentation import Draws, apply, compiled, displacement, draw, item_keys, mix, to_uint8
 from ich.config import OfflineAugmentation, TrainingAugmentation
 
 TRANSFORMS = ("horizontal_flip", "vertical_flip", "rotate", "brightness_contrast", "blur", "elastic", "shift")
@@ -66,6 +67,20 @@ def test_changing_one_transform_leaves_the_draws_of_the_others():
     before, after = draw(EVERYTHING, 1, 0, keys), draw(EVERYTHING.model_copy(update={"rotate": 0.9}), 1, 0, keys)
     changed = [name for name in Draws._fields if not np.array_equal(getattr(before, name), getattr(after, name))]
     assert changed == ["angle_degrees"]
+
+
+def test_the_share_of_a_mixed_image_is_the_upper_half_of_a_beta():
+    keys = np.arange(20_000)
+    share = draw(TrainingAugmentation(mixup=0.4), 1, 0, keys).own_share
+    assert kstest(share, lambda x: 2 * beta.cdf(x, 0.4, 0.4) - 1).pvalue > 0.01
+    assert share.min() >= 0.5
+    for config in (TrainingAugmentation(), EVERYTHING):
+        assert (draw(config, 1, 0, keys).own_share == 1).all()
+
+
+def test_mixing_by_hand():
+    shares, values = np.float32([1, 0.75, 0.5]), np.float32([[0, 8], [4, 0], [8, 8]])
+    assert np.asarray(mix(values, shares)).tolist() == [[0, 8], [3, 2], [6, 4]]
 
 
 def test_keys_are_the_same_in_every_process():

@@ -12,7 +12,8 @@ probability is 0 there leaves nothing in the graph. `apply` is traceable, for a 
 `compiled(config)` is the same function compiled by itself.
 
 Order: flip, rotate, shift, elastic in one bilinear resampling, with air (0 in all channels) outside the image; then
-contrast and brightness; then blur. What each parameter means is albumentations 2.0.8's definition.
+contrast and brightness; then blur. What each parameter means is albumentations 2.0.8's definition. `mix` is apart, as
+training mixes the targets too.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ import cv2
 import keras
 import numpy as np
 from keras import ops
+from scipy.special import betaincinv
 
 from ich.config import OfflineAugmentation, TrainingAugmentation
 
@@ -44,6 +46,7 @@ class Draws(NamedTuple):
     contrast: np.ndarray  # float32, gain; 1 is no change
     brightness: np.ndarray  # float32, share of 255 that is added; 0 is no change
     blur_kernel: np.ndarray  # int32, odd, pixels; 1 is no blur
+    own_share: np.ndarray  # float32 in [0.5, 1], of the image itself in a mixed one; 1 is not mixed
 
 
 def item_keys(names: Iterable[str]) -> np.ndarray:
@@ -64,7 +67,7 @@ def draw(config: Config, seed: int, epoch: int, keys: np.ndarray) -> Draws:
     Returns:
         Draws that depend on seed, epoch, the image's own key and nothing else.
     """
-    u = _uniforms(seed, epoch, np.asarray(keys), 13)
+    u = _uniforms(seed, epoch, np.asarray(keys), 14)
     angle = np.where(u[2] < config.rotate, _symmetric(u[3], config.rotate_degrees), 0)
     changed = u[8] < config.brightness_contrast
     smallest, largest = config.blur_kernel
@@ -80,6 +83,7 @@ def draw(config: Config, seed: int, epoch: int, keys: np.ndarray) -> Draws:
         contrast=np.where(changed, 1 + _symmetric(u[9], config.contrast), 1).astype(np.float32),
         brightness=np.where(changed, _symmetric(u[10], config.brightness), 0).astype(np.float32),
         blur_kernel=np.where(u[11] < config.blur, kernel, 1).astype(np.int32),
+        own_share=_own_share(u[13], config).astype(np.float32),
     )
 
 
@@ -100,6 +104,20 @@ def apply(images: Any, draws: Draws, config: Config) -> Any:
     if config.blur:
         images = _blur(images, draws.blur_kernel, config.blur_kernel[1])
     return images
+
+
+def mix(values: Any, own_share: Any) -> Any:
+    """Mixup (Zhang et al., ICLR 2018): each image of a batch, or its targets, with those of the image before it.
+
+    Args:
+        values: (n, ...) float: augmented images, or targets.
+        own_share: (n,) of `Draws`.
+
+    Returns:
+        own_share * value + (1 - own_share) * value of the image before; before the first one is the last.
+    """
+    share = ops.reshape(own_share, (-1,) + (1,) * (len(values.shape) - 1))
+    return share * values + (1 - share) * ops.roll(values, 1, axis=0)
 
 
 def to_uint8(images: Any) -> Any:
@@ -145,6 +163,15 @@ def _mix(x: np.ndarray) -> np.ndarray:
 def _symmetric(u: np.ndarray, limit: float) -> np.ndarray:
     """From uniform in [0, 1) to uniform in [-limit, limit)."""
     return (2 * u - 1) * limit
+
+
+def _own_share(u: np.ndarray, config: Config) -> np.ndarray:
+    """From uniform to Beta(alpha, alpha), folded to its upper half (MixMatch, Berthelot et al., NeurIPS 2019).
+
+    So an image stays mostly what it is called; as partners come in random order, the pairs are those of the whole Beta.
+    """
+    alpha = config.mixup if isinstance(config, TrainingAugmentation) else 0
+    return betaincinv(alpha, alpha, (1 + u) / 2) if alpha else np.ones_like(u)
 
 
 # Geometry

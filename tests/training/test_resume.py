@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ich.card import read_card
+from ich.files import read_json
 from ich.training import fit
 from ich.training.checkpoint import Checkpoints
 from ich.training.train import train
@@ -32,9 +33,19 @@ PLAN = {
 LOSSES = [0.5, 0.6, 0.4, 0.45, 0.5, 0.39, 0.41, 0.42, 0.43, 0.44]  # by epoch of the stage
 
 
-def prepared(root):
+OPTIONS = {
+    "sampling": "balanced",
+    "loss": {"weighting": "competition", "label_smoothing": 0.05},
+    "weight_decay": 0.1,
+    "schedule": "cosine",
+    "ema": 0.9,
+    "augmentation": PLAN["augmentation"] | {"mixup": 0.4},
+}
+
+
+def prepared(root, **settings):
     write_squares(root, train=48, val=20)
-    return squares_experiment(root, model="cascade", **PLAN)
+    return squares_experiment(root, **PLAN | {"model": "cascade"} | settings)
 
 
 def results(config):
@@ -42,8 +53,7 @@ def results(config):
     workspace = Workspace(config)
     rows = list(csv.DictReader((workspace.run / "history.csv").read_text().splitlines()))
     told = [{name: row[name] for name in row if name not in ("seconds", "images_per_s", "waiting")} for row in rows]
-    names = ("stage1_best", "stage2_best", "end_to_end_best", "cascade_final")
-    weights = [load(workspace.models / f"{name}.keras").get_weights() for name in names]
+    weights = [load(path).get_weights() for path in sorted(workspace.models.glob("*.keras"))]
     return told, read_card(workspace.final_model).training["stages"], list(chain(*weights))
 
 
@@ -146,3 +156,22 @@ def test_a_lost_best_file_comes_back_from_the_checkpoint(whole, tmp_path, monkey
     (Workspace(config).models / "stage1_best.keras").unlink()
     train(config)
     assert same(results(config), whole)
+
+
+def test_with_all_options_on_too(tiny_backbones, tmp_path, monkeypatch):
+    """Balanced sampling, mixup, cosine and averaged weights; killed after epoch 3, which is the best so far."""
+    plan_losses(monkeypatch)
+    configs = [prepared(tmp_path / name, model="convnext", **OPTIONS) for name in ("whole", "cut")]
+    train(configs[0])
+    train_until(configs[1], 3)
+    workspace = Workspace(configs[1])
+    key = read_json(workspace.checkpoints / "3.json")["training"]
+    found = Checkpoints(workspace.checkpoints, key, pytest.fail).newest("convnext")
+    averages = found.variables[-4:]  # of the two dense layers that learn in the first phase
+    assert all(any(np.array_equal(average, best) for best in found.best) for average in averages)
+    raw = found.variables[: len(found.best)]
+    assert sum(any(np.array_equal(average, each) for each in raw) for average in averages) == 0
+    train(configs[1])
+    assert same(results(configs[1]), results(configs[0]))
+    rates = [float(row["learning_rate"]) for row in results(configs[0])[0]]
+    assert rates[:5] == pytest.approx([5e-3 * (1 + np.cos(np.pi * i / 4)) / 2 for i in range(4)] + [1e-3], rel=1e-3)

@@ -83,6 +83,44 @@ def test_weight_decay_by_hand():
         np.testing.assert_allclose(now, expected, rtol=1e-6)
 
 
+def test_averaged_weights_by_hand():
+    net, given = network(normalised=True), batch()
+    plain = Learner(net, adam("float32"), LOSS, STILL)
+    assert plain.state().averaged == []
+    learner = Learner(net, adam("float32"), LOSS, STILL, ema=0.3)
+    step, state = learner.compile(given), learner.state()
+    expected = [each.numpy() for each in net.trainable_variables]
+    for t in range(1, 7):
+        state, _ = step(state, np.float32(0.01), given)
+        decay = min(0.3, (1 + t) / (10 + t))  # of the first two steps, less than 0.3
+        expected = [decay * a + (1 - decay) * np.asarray(w) for a, w in zip(expected, state.trainable, strict=True)]
+    learner.store(state)
+    own = net.get_weights()
+    with learner.averaged():
+        for a, b in zip(net.trainable_variables, expected, strict=True):
+            np.testing.assert_allclose(a.numpy(), b, rtol=1e-5, atol=1e-7)
+    assert all(np.array_equal(a, b) for a, b in zip(own, net.get_weights(), strict=True))
+    without = network(normalised=True)
+    after_steps(Learner(without, adam("float32"), LOSS, STILL), given, steps=6)
+    for a, b in zip(own, without.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_mixed_images_are_learnt_with_mixed_targets():
+    augmentation = TrainingAugmentation(horizontal_flip=0, rotate=0, shift=0, mixup=0.4)
+    given, net = batch(augmentation=augmentation), network()
+    share = given.draws.own_share[0]
+    assert share.min() < 0.95
+    images, targets = given.images[0].astype(np.float32), given.targets[0]
+    mixed = [
+        np.stack([s * values[i] + (1 - s) * values[i - 1] for i, s in enumerate(share)]) for values in (images, targets)
+    ]
+    penalty = sum(float(each) for each in net.losses)
+    expected = float(np.mean(LOSS(mixed[1], net(mixed[0])))) + penalty
+    learner = Learner(net, adam("float32"), LOSS, augmentation)
+    assert after_steps(learner, given, steps=1) == pytest.approx([expected], rel=1e-5)
+
+
 def test_images_are_augmented_and_their_probabilities_told():
     augmentation = TrainingAugmentation(shift=0.3)
     given, net = batch(augmentation=augmentation), network()
@@ -140,13 +178,13 @@ def test_float16_scales_the_loss_and_skips_a_step_that_overflows():
     assert float(scale.value) == pytest.approx(0.5e38)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_a_state_that_was_saved_continues_to_the_same_bits(precision):
-    """Weights, statistics, moments, what dropout draws, and in float16 the loss scale, which is changed on the way."""
+@pytest.mark.parametrize(("precision", "ema"), [("float32", 0), ("float32", 0.9), ("float16", 0)])
+def test_a_state_that_was_saved_continues_to_the_same_bits(precision, ema):
+    """Weights, their averages, statistics, moments, what dropout draws, and a loss scale that changes on the way."""
     given = batch()
 
     def learner():
-        ours = Learner(network(True, 0.5), adam(precision), LOSS, STILL)
+        ours = Learner(network(True, 0.5), adam(precision), LOSS, STILL, ema=ema)
         for variable in ours.optimizer.variables:
             if variable.name == "step_counter":
                 variable.assign(1996)  # at 2,000 the scale is doubled

@@ -19,6 +19,11 @@ class TrainingAugmentation(OfflineAugmentation):
     blur: Fraction = Field(0, description="Probability of a Gaussian blur.")
     elastic: Fraction = Field(0, description="Probability of an elastic deformation.")
     shift: Fraction = Field(0.1, description="Uniform in +- this share of the image, along rows and columns.")
+    mixup: Annotated[float, Field(ge=0, le=10)] = Field(
+        0,
+        description="Alpha of Beta(alpha, alpha), from which the share is drawn in which an image and its labels are "
+        "mixed with another's of the batch, e.g. 0.2. 0 mixes none.",
+    )
 
 
 class Backbones(Section):
@@ -173,6 +178,11 @@ class Train(Section):
         "plateau",
         description="Of the learning rate within a phase: lowered by `train.plateau`, or step by step along half a "
         "cosine, over the phase's epochs, down to plateau.min_learning_rate.",
+    )
+    ema: Rate = Field(
+        0,
+        description="Decay of an exponential moving average of the weights, by step, e.g. 0.999; the averaged weights "
+        "are validated and saved. min(ema, (1 + t) / (10 + t)) after t steps of the phase. 0 is off.",
     )
     early_stopping: EarlyStopping = EarlyStopping()
     plateau: Plateau = Plateau()

@@ -191,12 +191,13 @@ def after_epoch(
 ) -> None:
     """Validate, keep what is best, write everything down; last of all the checkpoint, which says that it is done."""
     phase, learning_rate = fit.stage.phases[index], schedule.learning_rate
-    probabilities = fit.validation.predict()
-    val_loss = fit.validation.loss(probabilities)
-    if not math.isfinite(val_loss):
-        _note_not_finite(fit, phase, epoch, {"validation_loss": str(val_loss)})
-        raise IchError(f"{fit.stage.name}, {phase.name}: the validation loss became {val_loss}; {_REMEDY}")
-    fit.best.offer(val_loss)
+    with learner.averaged():
+        probabilities = fit.validation.predict()
+        val_loss = fit.validation.loss(probabilities)
+        if not math.isfinite(val_loss):
+            _note_not_finite(fit, phase, epoch, {"validation_loss": str(val_loss)})
+            raise IchError(f"{fit.stage.name}, {phase.name}: the validation loss became {val_loss}; {_REMEDY}")
+        fit.best.offer(val_loss)
     schedule.after_epoch(val_loss)
     row: Row = {"stage": fit.stage.name, "phase": phase.name, "epoch": epoch, "learning_rate": learning_rate}
     row |= {"loss": float(told.losses.mean(dtype=np.float64)), **scores(targets, told.probabilities)}
@@ -235,7 +236,7 @@ def learner_for(run: Run, stage: Stage, phase: Phase, targets: NDArray[np.uint8]
     config = run.config.train
     network = set_trainable(run.networks, stage.part, phase.trainable)
     optimizer = adam(network.compute_dtype, config.weight_decay)
-    return Learner(network, optimizer, stage.training_loss(targets), config.augmentation, config.recompute)
+    return Learner(network, optimizer, stage.training_loss(targets), config.augmentation, config.recompute, config.ema)
 
 
 def batch_shape(slices: int, batch_size: int, accumulation: int) -> tuple[int, int]:

@@ -5,7 +5,8 @@ of it, and nothing in a step waits for the host. (`fit` keeps the state of its c
 bare step's images/s on one H100.) The networks, losses and optimizers are Keras's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ich.augmentation import Draws, apply
+from ich.augmentation import Draws, apply, mix
 from ich.config import TrainingAugmentation
 from ich.models.initialize import numpy_initializers
 from ich.precision import computes_on_cpu
@@ -31,6 +32,7 @@ class State(NamedTuple):
     trainable: list[jax.Array]
     non_trainable: list[jax.Array]  # batch-norm statistics, frozen weights, states of dropout's generators
     optimizer: list[jax.Array]  # moments, iterations, learning rate, loss scale
+    averaged: list[jax.Array]  # moving averages of the trainable weights; empty where there are none
 
 
 class Batch(NamedTuple):
@@ -38,14 +40,14 @@ class Batch(NamedTuple):
 
     images: Any  # (m, n, size, size, 3) uint8
     draws: Draws  # each field (m, n)
-    targets: Any  # (m, n, k) float32, 0 or 1
+    targets: Any  # (m, n, k) float32, 0 or 1; mixed in the step, if at all
 
 
 class StepResult(NamedTuple):
     """What a step tells."""
 
     loss: jax.Array  # () float32: mean over images, with the penalties of regularizers
-    probabilities: jax.Array  # (m, n, k) float32, of the images as they were augmented, before the update
+    probabilities: jax.Array  # (m, n, k) float32, of the images as augmented and mixed, before the update
 
 
 Step = Callable[[State, np.float32, Batch], tuple[State, StepResult]]
@@ -64,8 +66,9 @@ class Learner:
         loss: Loss,
         augmentation: TrainingAugmentation,
         recompute: bool = False,
+        ema: float = 0,
     ) -> None:
-        """Build the optimizer.
+        """Build the optimizer; moving averages of the weights start from the weights.
 
         Args:
             network: images to probabilities (n, k).
@@ -74,30 +77,42 @@ class Learner:
             augmentation: that the draws of the batches were made with.
             recompute: keep only the results of convolutions and dense layers for the backward pass, and compute the
                 rest of the forward pass again there: less memory, more time.
+            ema: decay of the moving averages; 0 for none. Batch-norm statistics, which are averages already, have none.
         """
         self.network, self.optimizer, self.loss = network, optimizer, loss
-        self.augmentation, self.recompute = augmentation, recompute
+        self.augmentation, self.recompute, self.ema = augmentation, recompute, ema
         with numpy_initializers(0):  # for its zeros
             optimizer.build(network.trainable_variables)
-        names = [variable is optimizer.learning_rate for variable in optimizer.variables]
-        self._rate = names.index(True)
+        self._rate, self._count = (
+            [each is variable for each in optimizer.variables].index(True)
+            for variable in (optimizer.learning_rate, optimizer.iterations)
+        )
+        # Copies, since a step takes the arrays of its state away.
+        self._averages = [keras.Variable(np.array(each), dtype=each.dtype) for each in self._averaged_variables]
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """All variables of network and optimizer, in an order that does not depend on what is trainable."""
-        return [*self.network.variables, *self.optimizer.variables]
+        """All variables of network and optimizer, in an order that does not depend on what is trainable; averages."""
+        return [*self.network.variables, *self.optimizer.variables, *self._averages]
 
     def state(self) -> State:
         """The state as it is in network and optimizer. A step takes its arrays away: `store` what it returns."""
-        parts = (self.network.trainable_variables, self.network.non_trainable_variables, self.optimizer.variables)
-        return State(*([variable.value for variable in part] for part in parts))
+        return State(*([variable.value for variable in part] for part in self._parts))
 
     def store(self, state: State) -> None:
         """Put a state into network and optimizer."""
-        parts = (self.network.trainable_variables, self.network.non_trainable_variables, self.optimizer.variables)
-        for variables, values in zip(parts, state, strict=True):
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
+        for variables, values in zip(self._parts, state, strict=True):
+            assign(variables, values)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within a block, the network has the averaged weights, to be validated and saved; its own where none are."""
+        own = [variable.value for variable in self._averaged_variables]
+        assign(self._averaged_variables, [variable.value for variable in self._averages])
+        try:
+            yield
+        finally:
+            assign(self._averaged_variables, own)
 
     def compile(self, batch: Batch, **options: str | bool) -> jax.stages.Compiled:
         """`step` (a `Step`) for batches of this shape. The state that it is called with cannot be used afterwards."""
@@ -128,11 +143,36 @@ class Learner:
         (non_trainable, sums), results = _over_parts(add_part, start, batch)
         gradients = [each / parts for each in sums] if parts > 1 else sums
         trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, state.trainable)
-        return State(trainable, non_trainable, optimizer), StepResult(results.loss.mean(), results.probabilities)
+        after = State(trainable, non_trainable, optimizer, self._average(state.averaged, trainable, optimizer))
+        return after, StepResult(results.loss.mean(), results.probabilities)
+
+    def _average(self, averaged: list[Any], trainable: list[Any], optimizer: list[Any]) -> list[Any]:
+        """The moving averages after an update.
+
+        Over the first steps t of a phase the decay is (1 + t) / (10 + t), as TensorFlow's: weights that the phase began
+        with would else stay in the average of a short one.
+        """
+        if not self.ema:
+            return []
+        t = optimizer[self._count].astype(jnp.float32)
+        decay = jnp.minimum(self.ema, (1 + t) / (10 + t))
+        return [decay * old + (1 - decay) * new for old, new in zip(averaged, trainable, strict=True)]
+
+    @property
+    def _averaged_variables(self) -> list[keras.Variable]:
+        return self.network.trainable_variables if self.ema else []
+
+    @property
+    def _parts(self) -> tuple[list[keras.Variable], ...]:
+        """Variables of the fields of `State`."""
+        network = self.network
+        return network.trainable_variables, network.non_trainable_variables, self.optimizer.variables, self._averages
 
     def _forward(self, trainable: Any, non_trainable: Any, optimizer: Any, part: Batch) -> Any:
         """The loss to differentiate, and beside it the loss, the probabilities and what the forward pass changed."""
-        images = apply(part.images, part.draws, self.augmentation)
+        images, targets = apply(part.images, part.draws, self.augmentation), part.targets
+        if self.augmentation.mixup:
+            images, targets = (mix(values, part.draws.own_share) for values in (images, targets))
 
         def call(trainable: Any, non_trainable: Any) -> Any:
             return self.network.stateless_call(trainable, non_trainable, images, training=True, return_losses=True)
@@ -140,7 +180,7 @@ class Learner:
         if self.recompute:
             call = jax.checkpoint(call, policy=_is_product)
         probabilities, non_trainable, penalties = call(trainable, non_trainable)
-        loss = jnp.mean(self.loss(part.targets, probabilities)) + sum(penalties)
+        loss = jnp.mean(self.loss(targets, probabilities)) + sum(penalties)
         scope = list(zip(self.optimizer.variables, optimizer, strict=True))
         with keras.StatelessScope(state_mapping=scope):  # the loss scale is one of these variables
             scaled = self.optimizer.scale_loss(loss)
@@ -190,8 +230,8 @@ def arrays(variables: list[keras.Variable]) -> list[NDArray[np.generic]]:
     return [np.asarray(variable.value) for variable in variables]
 
 
-def assign(variables: list[keras.Variable], values: list[NDArray[np.generic]]) -> None:
-    """Give variables their values.
+def assign(variables: list[keras.Variable], values: Sequence[Any]) -> None:
+    """Give variables their values, arrays of the host or the device.
 
     Raises:
         ValueError: number or shapes differ.
