@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 import yaml
 
+from ich.config import Train
 from ich.evaluation.plots import Pictures
 from ich.evaluation.results import Sample
 from ich.files import write_text
@@ -34,7 +35,6 @@ def write(
     Raises:
         DataError: one of these images is missing or damaged.
     """
-    loss = workspace.config.train.loss
     page = _environment().get_template("report.html.jinja").render(
         **content,
         labels=LABELS,
@@ -44,9 +44,23 @@ def write(
         enough_patients=ENOUGH_PATIENTS,
         few_patients=_few_patients(content),
         green=workspace.config.preprocess.green,
-        weighted_loss=loss.class_weights != "none" or bool(loss.label_weights),
+        training_sees=_training_sees(workspace.config.train),
     )  # fmt: skip
     write_text(path, page)
+
+
+def _training_sees(train: Train) -> str:
+    """What makes the training loss another one than that of validation."""
+    loss = train.loss
+    has = {
+        "augmented images": True,
+        "mixed images and labels": train.augmentation.mixup > 0,
+        "smoothed labels": loss.label_smoothing > 0,
+        "class or label weights": loss.class_weights != "none" or bool(loss.label_weights),
+    }
+    drawn = "a balanced draw from" if train.sampling == "balanced" else "the"
+    seen = ", ".join(what for what, is_so in has.items() if is_so)
+    return f"{seen} and dropout, at the prevalence of {drawn} sampled training slices"
 
 
 def _few_patients(content: Mapping[str, Any]) -> list[str]:
