@@ -162,7 +162,12 @@ def test_with_all_options_on_too(tiny_backbones, tmp_path, monkeypatch):
     """Balanced sampling, mixup, cosine and averaged weights; killed after epoch 3, which is the best so far."""
     plan_losses(monkeypatch)
     configs = [prepared(tmp_path / name, model="convnext", **OPTIONS) for name in ("whole", "cut")]
+    asked, adam, batches = [], fit.adam, fit.training_batches
+    monkeypatch.setattr(fit, "adam", lambda *a: asked.append(a[1]) or adam(*a))
+    monkeypatch.setattr(fit, "training_batches", lambda *a, **k: asked.append(k["chances"]) or batches(*a, **k))
     train(configs[0])
+    assert asked[0] == 0.1
+    assert asked[1].max() > 2 * asked[1].min()  # positives of rare labels more often than negatives
     train_until(configs[1], 3)
     workspace = Workspace(configs[1])
     key = read_json(workspace.checkpoints / "3.json")["training"]

@@ -198,6 +198,9 @@ def test_a_state_that_was_saved_continues_to_the_same_bits(precision, ema):
     assert all(np.array_equal(a, b) for a, b in zip(arrays(whole.variables), arrays(resumed.variables), strict=True))
     scales = [float(v.value) for v in resumed.optimizer.variables if v.name == "dynamic_scale"]
     assert scales == ([2.0**16] if precision == "float16" else [])
+    with whole.averaged(), resumed.averaged():
+        weights = (learner.network.get_weights() for learner in (whole, resumed))
+        assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
 def test_the_learning_rate_is_that_of_the_step():
