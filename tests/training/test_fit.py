@@ -176,14 +176,14 @@ def test_stage_2_of_a_shared_trunk_leaves_the_gate_as_it_was(tiny_backbones, tmp
 
 def test_a_diverging_training_stops_and_leaves_the_earlier_model(tiny_backbones, tmp_path, monkeypatch):
     write_squares(tmp_path, train=40, val=20)
-    config = squares_experiment(tmp_path, model="efficientnet", phases=[ALL | {"epochs": 1}])
+    config = squares_experiment(tmp_path, model="efficientnet", phases=[ALL | {"epochs": 1, "name": "diverges"}])
     models = Workspace(config).models
     models.mkdir()
     earlier = {"efficientnet_final.keras", "efficientnet_final.json"}
     for name in earlier:
         (models / name).write_text("from an earlier run")
     monkeypatch.setattr(Stage, "training_loss", lambda *_: lambda y, p: keras.ops.mean(p, axis=-1) * float("nan"))
-    told = "efficientnet, all-layers: the training loss became nan in step 1 of epoch 1, of 16 images"
+    told = "efficientnet, diverges: the training loss became nan in step 1 of epoch 1, of 16 images"
     with pytest.raises(IchError, match=told):
         train(config)
     named = json.loads((Workspace(config).run / "not_finite.json").read_text())
