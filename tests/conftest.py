@@ -1,14 +1,19 @@
 """Shared fixtures: hand-made DICOM slices, small experiments, and where real data is."""
 
+import atexit
 import os
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Before ich: one cache of compiled networks for all tests, where each of their workspaces would have its own.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"ich-tests-jax-{os.getuid()}"))
+# Before ich: one cache of compiled networks for all tests of a run, where each of their workspaces would have its own.
+# The first process makes it, and xdist's others inherit it.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ich-tests-jax-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import numpy as np
 import polars as pl

@@ -2,6 +2,7 @@ import csv
 import io
 import math
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -51,6 +52,20 @@ def test_tensorboard_holds_every_epoch_and_each_labels_auc(tmp_path):
     assert scalars(tmp_path / "validation", "auc/epidural") == [(2, pytest.approx(0.6))]
     tags = EventAccumulator(str(tmp_path / "train")).Reload().Tags()["scalars"]
     assert set(tags) == {*METRICS, "learning_rate", "images_per_s", "waiting"}
+
+
+def test_tensorboard_shows_slices_and_what_is_said_of_them(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = Events(tmp_path, 0)
+    events.show_samples(["ID_a"], np.zeros((1, 8, 8, 3), np.uint8))
+    for epoch in (1, 2):
+        events.tell_samples(f"| ID_a | 0.{epoch} |", epoch)
+    events.close()
+    found = EventAccumulator(str(tmp_path / "validation")).Reload()
+    assert found.Tags()["images"] == ["samples/ID_a"]
+    texts = [(event.step, event.tensor_proto.string_val[0].decode()) for event in found.Tensors("samples/text_summary")]
+    assert texts == [(1, "| ID_a | 0.1 |"), (2, "| ID_a | 0.2 |")]
 
 
 def test_what_a_killed_training_told_beyond_its_checkpoint_is_void(tmp_path):

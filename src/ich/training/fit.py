@@ -21,6 +21,7 @@ from ich.files import read_json, write_json
 from ich.labels import Label
 from ich.models.build import Networks, set_trainable, start_stage2_from_gate
 from ich.models.forward import compile_forward
+from ich.png import read_pngs
 from ich.progress import progress_bar
 from ich.training.batches import Chances, epoch_rows, on_device, training_batches
 from ich.training.best import Best, save
@@ -29,6 +30,7 @@ from ich.training.compiled import compile_step
 from ich.training.epoch import Epoch, NotFinite, run_epoch
 from ich.training.finished import FinishedStages
 from ich.training.phases import Stage, stages
+from ich.training.samples import sample_rows, sample_table
 from ich.training.sampling import priors
 from ich.training.schedule import Schedule
 from ich.training.step import Learner, adam, arrays, assign
@@ -121,6 +123,8 @@ def fit_stage(run: Run, stage: Stage) -> dict[str, Any]:
     epoch, first_phase = (found.progress.epoch, found.progress.phase) if found else (0, 0)
     with closing(Events(folder, epoch)) as events:
         fit = StageFit(run, stage, slices, targets, stage.chances(targets), validation, best, events)
+        if not epoch:
+            _show_samples(fit)
         for index in range(first_phase, len(stage.phases)):
             epoch = fit_phase(fit, index, epoch, found if index == first_phase else None)
             best.restore()
@@ -207,6 +211,7 @@ def after_epoch(
     fit.run.history.extend([row])
     aucs = label_aucs(fit.validation.targets, probabilities)
     fit.events.add(row, dict(zip(fit.stage.labels, aucs, strict=True)))
+    _tell_samples(fit, epoch, probabilities)
     rows = fit.run.history.of_stage(fit.stage.name)
     progress = Progress(fit.stage.name, index, epoch, schedule.as_json(), rows, fit.best.loss)
     fit.run.checkpoints.write(Checkpoint(progress, arrays(learner.variables), fit.best.weights))
@@ -268,6 +273,18 @@ def _note_not_finite(fit: StageFit, phase: Phase, epoch: int, told: dict[str, An
     path: Path = fit.run.workspace.run / NOT_FINITE
     write_json(path, {"stage": fit.stage.name, "phase": phase.name, "epoch": epoch, **told})
     return path
+
+
+def _show_samples(fit: StageFit) -> None:
+    slices = fit.validation.slices.take(sample_rows(fit.validation.targets))
+    fit.events.show_samples(slices.ids, read_pngs(slices.paths, fit.validation.size))
+
+
+def _tell_samples(fit: StageFit, epoch: int, probabilities: NDArray[np.float32]) -> None:
+    rows = sample_rows(fit.validation.targets)
+    ids = [fit.validation.slices.ids[row] for row in rows]
+    table = sample_table(ids, fit.stage.labels, fit.validation.targets[rows], probabilities[rows])
+    fit.events.tell_samples(table, epoch)
 
 
 def _validation(run: Run, stage: Stage, network: keras.Model) -> Validation:

@@ -8,6 +8,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from tensorboardX import SummaryWriter
 
@@ -82,6 +84,16 @@ class Events:
         self._write("train", {name: row[name] for name in of_training}, row["epoch"])
         of_labels = {f"auc/{label}": auc for label, auc in label_aucs.items()}
         self._write("validation", {name: row[f"val_{name}"] for name in METRICS} | of_labels, row["epoch"])
+
+    def show_samples(self, ids: Sequence[str], images: NDArray[np.uint8]) -> None:
+        """Show slices, (n, size, size, 3) RGB, that `tell_samples` tells of."""
+        for name, image in zip(ids, images, strict=True):
+            self.writers["validation"].add_image(f"samples/{name}", image, 0, dataformats="HWC")
+
+    def tell_samples(self, table: str, epoch: int) -> None:
+        """Tell what was said of the slices after an epoch, as Markdown."""
+        self.writers["validation"].add_text("samples", table, epoch)
+        self.writers["validation"].flush()
 
     def _write(self, part: str, values: dict[str, float], step: int) -> None:
         for name, value in values.items():
