@@ -12,6 +12,7 @@ from ich.augmentation import draw, item_keys
 from ich.config import TrainingAugmentation
 from ich.data import Manifest, prefetch
 from ich.png import read_pngs
+from ich.training.devices import shared_out
 from ich.training.step import Batch
 
 Chances = NDArray[np.float64] | None
@@ -67,8 +68,8 @@ def training_batches(
 
 
 def on_device(batches: Generator[Batch]) -> Generator[Batch]:
-    """The same batches, two of them copied to the device ahead, in a thread of its own."""
-    with closing(batches), closing(prefetch(jax.device_put, batches, threads=1)) as copied:
+    """The same batches, copied to the devices ahead, in a thread of its own."""
+    with closing(batches), closing(prefetch(lambda batch: shared_out(batch, axis=1), batches, threads=1)) as copied:
         yield from copied
 
 

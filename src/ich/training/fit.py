@@ -16,13 +16,14 @@ from rich.console import Console
 
 from ich.config import Experiment, Phase
 from ich.data import Manifest
-from ich.errors import IchError
+from ich.errors import DataError, IchError
 from ich.files import read_json, write_json
 from ich.labels import Label
 from ich.models.build import Networks, set_trainable, start_stage2_from_gate
 from ich.models.forward import compile_forward
 from ich.png import read_pngs
 from ich.progress import progress_bar
+from ich.training import devices
 from ich.training.batches import Chances, epoch_rows, on_device, training_batches
 from ich.training.best import Best, save
 from ich.training.checkpoint import Checkpoint, Checkpoints, Progress
@@ -245,8 +246,17 @@ def learner_for(run: Run, stage: Stage, phase: Phase, targets: NDArray[np.uint8]
 
 
 def batch_shape(slices: int, batch_size: int, accumulation: int) -> tuple[int, int]:
-    """(m, n) of a batch: as the config asks for, or less where there are not so many slices."""
-    together = min(batch_size, slices)
+    """(m, n) of a batch: as the config asks for, or less where there are not so many slices.
+
+    Raises:
+        DataError: there are fewer slices than devices.
+    """
+    together = min(batch_size, slices) // devices.count() * devices.count()
+    if not together:
+        raise DataError(
+            f"{slices} training slices cannot be shared out to {devices.count()} devices; give more data, or hide "
+            "devices (CUDA_VISIBLE_DEVICES=0)"
+        )
     return min(accumulation, slices // together), together
 
 

@@ -19,6 +19,7 @@ from ich.augmentation import Draws, apply, mix
 from ich.config import TrainingAugmentation
 from ich.models.initialize import numpy_initializers
 from ich.precision import computes_on_cpu
+from ich.training.devices import everywhere, on_each
 from ich.xla import compiler_options
 
 Loss = Callable[[Any, Any], Any]
@@ -97,7 +98,7 @@ class Learner:
 
     def state(self) -> State:
         """The state as it is in network and optimizer. A step takes its arrays away: `store` what it returns."""
-        return State(*([variable.value for variable in part] for part in self._parts))
+        return on_each(State(*([variable.value for variable in part] for part in self._parts)))
 
     def store(self, state: State) -> None:
         """Put a state into network and optimizer."""
@@ -116,7 +117,8 @@ class Learner:
 
     def compile(self, batch: Batch, **options: str | bool) -> jax.stages.Compiled:
         """`step` (a `Step`) for batches of this shape. The state that it is called with cannot be used afterwards."""
-        lowered = jax.jit(self.step, donate_argnums=0).lower(self.state(), np.float32(0), batch)
+        jitted = jax.jit(self.step, donate_argnums=0, out_shardings=everywhere())
+        lowered = jitted.lower(self.state(), np.float32(0), batch)
         return lowered.compile(compiler_options() | options)
 
     def step(self, state: State, learning_rate: Any, batch: Batch) -> tuple[State, StepResult]:

@@ -23,6 +23,7 @@ from ich.precision import computes_on_cpu, resolve_precision
 from ich.training.batch_size import with_batch_size
 from ich.training.best import save
 from ich.training.checkpoint import Checkpoints
+from ich.training.devices import refuse_unequal_shares
 from ich.training.finished import FinishedStages
 from ich.training.fit import Run, fit_stages, tell
 from ich.training.gating import choose_gate, conditional_prevalence
@@ -41,7 +42,7 @@ def train(config: Experiment) -> Outcome:
     training stays until this one's is saved.
 
     Raises:
-        ConfigError: a network cannot be built as named.
+        ConfigError: a network cannot be built as named, or the devices cannot share a batch.
         DataError: tables, images, splits.json or weights are not there or do not fit.
         IchError: the loss became infinite or undefined; Keras's backend is not JAX.
     """
@@ -57,6 +58,7 @@ def train(config: Experiment) -> Outcome:
     with dtype_policy(precision):
         networks = build(config.train, config.preprocess.size, config.seed)
         config = with_batch_size(config, networks, slices["train"], lambda message: tell(console, message))
+        refuse_unequal_shares(config.train.images_together)
         workspace = Workspace(config)
         finished = FinishedStages(workspace, precision)
         trained = finished_training(workspace, finished.key)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
@@ -14,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from ich.data import Manifest, image_batches, pad_batch, prefetch
 from ich.models.forward import Forward
 from ich.progress import progress_bar
+from ich.training.devices import shared_out
 from ich.training.losses import binary_crossentropy
 
 _AHEAD = 2  # batches that the device is given before the result of the first is looked at
@@ -92,7 +92,9 @@ def predict(
         done(min(batch_size, len(slices) - (len(outputs) - 1) * batch_size))
 
     read = image_batches(slices.paths, size, batch_size)
-    with closing(prefetch(lambda images: jax.device_put(pad_batch(images, batch_size)), read, threads=1)) as batches:
+    with closing(
+        prefetch(lambda images: shared_out(pad_batch(images, batch_size), axis=0), read, threads=1)
+    ) as batches:
         for batch in batches:
             under_way.append(forward([batch])[0])
             if len(under_way) > _AHEAD:
