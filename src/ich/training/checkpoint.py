@@ -117,6 +117,8 @@ class Checkpoints:
         for path in self._files():
             path.unlink()
         sweep_half_written(self.folder)
+        with contextlib.suppress(OSError):  # it is not there, or holds what is not ours
+            self.folder.rmdir()
 
     def _files(self) -> list[Path]:
         return [*self.folder.glob("*.json"), *self.folder.glob("*.npz")]

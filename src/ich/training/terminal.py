@@ -81,7 +81,9 @@ def _time(time: Mapping[str, Any]) -> str:
     if "images_per_s" in time:
         parts.append(f"{_between(time['images_per_s'], '.0f')} images/s")
     if "hours" in time:
-        parts.append(f"at most {_between(time['hours'], '.1f')} h")
+        short = time["hours"][1] < 1
+        values, unit = ([60 * hours for hours in time["hours"]], "min") if short else (time["hours"], "h")
+        parts.append(f"at most {_between(values, '.1f')} {unit}")
     return f"{', '.join(parts)} ({time['source']})"
 
 
