@@ -57,6 +57,14 @@ _OUT_OF_MEMORY = (
 )
 # Of XLA, CUDA, cuDNN and cuBLAS: what they say where the device's memory does not suffice.
 _NO_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "STATUS_ALLOC_FAILED")
+Coordinator = Annotated[
+    str | None,
+    Parameter(help="Of several processes that train together: HOST:PORT at which all of them can reach process 0."),
+]
+NumProcesses = Annotated[int | None, Parameter(help="Of several processes that train together: how many there are.")]
+ProcessId = Annotated[
+    int | None, Parameter(help="Of several processes that train together: the number of this one, from 0.")
+]
 DryRun = Annotated[
     bool,
     Parameter(
@@ -77,9 +85,21 @@ def _add_step(name: StepName) -> None:
     def command(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
         return _do_step(name, load(config, in_section(name, parse_overrides(overrides))), json)
 
-    def train(*overrides: Overrides, config: ConfigPath, dry_run: DryRun = False, json: AsJson = False) -> int:
+    def train(
+        *overrides: Overrides,
+        config: ConfigPath,
+        dry_run: DryRun = False,
+        coordinator: Coordinator = None,
+        num_processes: NumProcesses = None,
+        process_id: ProcessId = None,
+        json: AsJson = False,
+    ) -> int:
         experiment = load(config, in_section(name, parse_overrides(overrides)))
-        return _show_plan(experiment, json) if dry_run else _do_step(name, experiment, json)
+        if dry_run:
+            return _show_plan(experiment, json)
+        if coordinator is None and num_processes is None and process_id is None:
+            return _do_step(name, experiment, json)
+        return _train_together(experiment, coordinator, num_processes, process_id, json)
 
     app.command(train if name == "train" else command, name=name, help=STEPS[name].help)
 
@@ -91,6 +111,22 @@ def _do_step(name: StepName, experiment: Experiment, as_json: bool) -> int:
     if as_json:
         _print_json(outcome.counts)
     return EXIT_INCOMPLETE if outcome.incomplete else EXIT_DONE
+
+
+def _train_together(
+    experiment: Experiment, coordinator: str | None, processes: int | None, process: int | None, as_json: bool
+) -> int:
+    """One of several processes; process 0 has the workspace, and tells."""
+    from ich.training.processes import Place, joined
+    from ich.training.train import train
+
+    place = Place.of(coordinator, processes, process)
+    with joined(place):
+        if place.process == 0:
+            return _do_step("train", experiment, as_json)
+        messages.print(f"process {place.process} of {place.processes}: joined; process 0 tells how it goes")
+        train(experiment)
+    return EXIT_DONE
 
 
 def _show_plan(experiment: Experiment, as_json: bool) -> int:

@@ -6,16 +6,22 @@ from typing import Any
 
 import keras
 
+from ich.devices import everywhere, on_each
 from ich.xla import compiler_options
 
 Forward = Callable[[list[Any]], list[Any]]
 
 
-def compile_forward(network: keras.Model) -> Forward:
+def compile_forward(network: keras.Model, *, shared: bool = False) -> Forward:
     """The network as a function of arrays, one an input, to arrays, one an output; compiled once for each shape.
 
     Which layers are trainable makes no difference to it: training changes that between phases. Where the backend is
     JAX, what it returns is on the device, and may not be computed yet: `numpy.asarray` waits for it.
+
+    Args:
+        network: of Keras.
+        shared: all devices, of all processes, compute together: the arrays it is given are `ich.devices.shared_out`,
+            and each device has the whole of what it returns.
     """
     if keras.backend.backend() != "jax":
         return lambda inputs: _as_list(network.predict_on_batch(inputs))
@@ -24,13 +30,14 @@ def compile_forward(network: keras.Model) -> Forward:
 
     variables = network.variables
 
-    @partial(jax.jit, compiler_options=compiler_options())
+    @partial(jax.jit, compiler_options=compiler_options(), out_shardings=everywhere() if shared else None)
     def forward(values: list[Any], inputs: list[Any]) -> list[Any]:
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
             return _as_list(network(inputs if len(inputs) > 1 else inputs[0], training=False))
 
     # The values are read each time: training, and `predict` on the network, replace the variables' arrays.
-    return lambda inputs: list(forward([variable.value for variable in variables], inputs))
+    place = on_each if shared else list
+    return lambda inputs: list(forward(place([variable.value for variable in variables]), inputs))
 
 
 def _as_list(outputs: Any) -> list[Any]:

@@ -63,7 +63,7 @@ def size(count: float) -> str:
 
 
 def with_batch_size(
-    config: Experiment, networks: Networks, slices: Manifest, tell: Callable[[str], object]
+    config: Experiment, networks: Networks, slices: Manifest, tell: Callable[[str], object], *, keep: bool = True
 ) -> Experiment:
     """The config with a number for `train.batch_size`: its own; or for `auto` that of the run's folder, or a new one.
 
@@ -72,6 +72,7 @@ def with_batch_size(
         networks: that it builds.
         slices: of training.
         tell: takes a line for the user, where the config says `auto`.
+        keep: whether a new one is written down in the run's folder.
     """
     if config.train.batch_size != "auto":
         return config
@@ -81,10 +82,11 @@ def with_batch_size(
         tell(f"batch size {kept}: as this run began ({path}; delete it to choose again)")
         return replaced(config, kept)
     choice = choose(heaviest(config, networks), *device_memory(), fewest(config, slices.labels))
-    write_json(path, {
-        "batch_size": choice.batch_size, "device": choice.device, "memory_bytes": choice.memory,
-        "estimate_bytes": choice.estimate, "reason": choice.reason, "settings": _settings(config),
-    })  # fmt: skip
+    if keep:
+        write_json(path, {
+            "batch_size": choice.batch_size, "device": choice.device, "memory_bytes": choice.memory,
+            "estimate_bytes": choice.estimate, "reason": choice.reason, "settings": _settings(config),
+        })  # fmt: skip
     tell(f"batch size {choice.batch_size}: {choice.reason}")
     return replaced(config, choice.batch_size)
 

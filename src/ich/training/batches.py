@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ich.augmentation import draw, item_keys
 from ich.config import TrainingAugmentation
 from ich.data import Manifest, prefetch
+from ich.devices import own_share, shared_out
 from ich.png import read_pngs
-from ich.training.devices import shared_out
 from ich.training.step import Batch
 
 Chances = NDArray[np.float64] | None
@@ -37,6 +37,8 @@ def training_batches(
     slice came before in the epoch. What does not fill a batch at the end of an epoch is left out: another draw leaves
     out others.
 
+    Of a process that trains together with others, a batch holds its own share of the n images (`ich.devices`).
+
     Args:
         slices: at least m n slices.
         targets: (slices, k) 0 or 1.
@@ -49,19 +51,21 @@ def training_batches(
     """
     keys = item_keys(slices.ids)
     labels = targets.astype(np.float32)
+    own = own_share(shape[1])
 
     def jobs() -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.uint64]]]:
         for epoch in count(first_epoch):
             order = epoch_rows(len(slices), shape, seed, epoch, chances)
             again = repetitions(order.ravel()).reshape(order.shape)
             for rows, times in zip(order, again, strict=True):
+                rows, times = (each.reshape(shape)[:, own] for each in (rows, times))
                 yield epoch, rows, keys[rows] + _ANOTHER * times
 
     def load(job: tuple[int, NDArray[np.intp], NDArray[np.uint64]]) -> Batch:
         epoch, rows, each = job
-        images = read_pngs([slices.paths[i] for i in rows], size)
-        batch = Batch(images, draw(augmentation, seed, epoch, each), labels[rows])
-        in_parts: Batch = jax.tree.map(lambda array: array.reshape(*shape, *array.shape[1:]), batch)
+        images = read_pngs([slices.paths[i] for i in rows.ravel()], size)
+        batch = Batch(images, draw(augmentation, seed, epoch, each.ravel()), labels[rows.ravel()])
+        in_parts: Batch = jax.tree.map(lambda array: array.reshape(*rows.shape, *array.shape[1:]), batch)
         return in_parts
 
     return prefetch(load, jobs())

@@ -19,7 +19,13 @@ class Best:
         weights: of the network then.
     """
 
-    def __init__(self, network: keras.Model, path: Path) -> None:
+    def __init__(self, network: keras.Model, path: Path | None) -> None:
+        """Begin with the network as it is.
+
+        Args:
+            network: whose weights they are.
+            path: of the .keras file; None: nothing is saved.
+        """
         self.network, self.path = network, path
         self.loss, self.weights = math.inf, network.get_weights()
 
@@ -27,17 +33,21 @@ class Best:
         """Take the network's weights if their validation loss is lower than the lowest so far."""
         if loss < self.loss:
             self.loss, self.weights = loss, self.network.get_weights()
-            save(self.network, self.path)
+            self._save()
 
     def take_over(self, loss: float, weights: Arrays) -> None:
         """Go on with what a training that was cut off had found: the network has these weights then, and the file."""
         self.loss, self.weights = loss, weights
         self.restore()
-        save(self.network, self.path)
+        self._save()
 
     def restore(self) -> None:
         """Give the network the best weights."""
         self.network.set_weights(self.weights)
+
+    def _save(self) -> None:
+        if self.path is not None:
+            save(self.network, self.path)
 
 
 def save(network: keras.Model, path: Path) -> None:

@@ -34,13 +34,13 @@ def compile_step(
     Args:
         learner: whose step it is.
         batch: of the shapes to compile for.
-        folder: of compiled steps; None: it is compiled and not kept.
+        folder: of compiled steps; None: it is compiled and not kept. Nor is one that several processes share.
         depends_on: JSON: all that changes the program, but for versions, devices and shapes.
 
     Returns:
         The step, and whether it was there.
     """
-    if folder is None:
+    if folder is None or jax.process_count() > 1:
         return learner.compile(batch), False
     path = folder / f"step-{_key(batch, depends_on)}.bin"
     if (step := _load(path)) is not None:
@@ -103,6 +103,6 @@ def _key(batch: Batch, depends_on: Any) -> str:
 def _sources() -> list[str]:
     """Of this package: a step that another version of the code compiled is another step."""
     package = Path(ich.__file__).parent
-    parts = ("augmentation.py", "xla.py", "models", "training")
+    parts = ("augmentation.py", "devices.py", "xla.py", "models", "training")
     files = [file for part in parts for file in sorted((package / part).rglob("*.py")) or [package / part]]
     return [fingerprint(file) for file in files]

@@ -2,9 +2,8 @@
 
 import itertools
 import math
-import shutil
 import time
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,40 +15,50 @@ from rich.console import Console
 
 from ich.config import Experiment, Phase
 from ich.data import Manifest
+from ich.devices import count
 from ich.errors import DataError, IchError
 from ich.files import read_json, write_json
 from ich.labels import Label
 from ich.models.build import Networks, set_trainable, start_stage2_from_gate
 from ich.models.forward import compile_forward
-from ich.png import read_pngs
 from ich.progress import progress_bar
-from ich.training import devices
 from ich.training.batches import Chances, epoch_rows, on_device, training_batches
 from ich.training.best import Best, save
-from ich.training.checkpoint import Checkpoint, Checkpoints, Progress
+from ich.training.checkpoint import Checkpoint, Checkpoints
 from ich.training.compiled import compile_step
 from ich.training.epoch import Epoch, NotFinite, run_epoch
 from ich.training.finished import FinishedStages
 from ich.training.phases import Stage, stages
-from ich.training.samples import sample_rows, sample_table
+from ich.training.processes import refuse_disagreement
+from ich.training.record import StageRecord
 from ich.training.sampling import priors
 from ich.training.schedule import Schedule
 from ich.training.step import Learner, adam, arrays, assign
-from ich.training.validation import Validation, label_aucs, scores
-from ich.training.watch import Events, History, Row, print_epoch
+from ich.training.validation import Validation, scores
+from ich.training.watch import History, Row
 from ich.workspace import NOT_FINITE, Workspace
 from ich.xla import cache_folder
 
 
 @dataclass(frozen=True)
 class Run:
-    """What all stages of a training share."""
+    """What all stages of a training share.
+
+    Attributes:
+        config: of the experiment; its batch size is a number.
+        networks: that are trained.
+        train: slices to learn from.
+        val: slices to validate on.
+        history: of all stages; None in a process that writes nothing, since another of the same training does.
+        checkpoints: of this training.
+        console: for the user.
+    """
 
     config: Experiment
     networks: Networks
     train: Manifest
     val: Manifest
-    history: History
+    history: History | None
     checkpoints: Checkpoints
     console: Console
 
@@ -65,7 +74,7 @@ class Run:
 
 @dataclass(frozen=True)
 class StageFit:
-    """What all phases of a stage share."""
+    """What all phases of a stage share; `record` is None in a process that writes nothing."""
 
     run: Run
     stage: Stage
@@ -74,7 +83,7 @@ class StageFit:
     chances: Chances
     validation: Validation
     best: Best
-    events: Events
+    record: StageRecord | None
 
 
 def tell(console: Console, message: str) -> None:
@@ -94,8 +103,9 @@ def fit_stages(run: Run, finished: FinishedStages) -> dict[str, dict[str, Any]]:
         if stage.part == "subtypes" and config.stage2_start == "gate":
             start_stage2_from_gate(networks)
         trained[stage.name] = fit_stage(run, stage)
-        finished.add(stage, trained[stage.name], networks.final)
-        run.checkpoints.clear()
+        if run.history is not None:
+            finished.add(stage, trained[stage.name], networks.final)
+            run.checkpoints.clear()
     return trained
 
 
@@ -109,28 +119,24 @@ def fit_stage(run: Run, stage: Stage) -> dict[str, Any]:
     """
     slices, targets = stage.select(run.train, "training")
     network: keras.Model = getattr(run.networks, stage.part)
-    best = Best(network, run.workspace.models / f"{stage.checkpoint}.keras")
+    path = run.workspace.models / f"{stage.checkpoint}.keras"
+    best = Best(network, path if run.history else None)
     validation = _validation(run, stage, network)
     found = run.checkpoints.newest(stage.name)
-    folder = run.workspace.run / "tensorboard" / stage.name
-    if found is not None:
-        run.tell(f"{stage.name}: goes on after epoch {found.progress.epoch}, from its checkpoint")
-        run.history.extend(found.progress.history)
-        best.take_over(found.progress.best_loss, found.best)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        if stage.compare_with_start:
-            best.offer(validation.loss(validation.predict()))
     epoch, first_phase = (found.progress.epoch, found.progress.phase) if found else (0, 0)
-    with closing(Events(folder, epoch)) as events:
-        fit = StageFit(run, stage, slices, targets, stage.chances(targets), validation, best, events)
-        if not epoch:
-            _show_samples(fit)
+    refuse_disagreement(checkpoint=f"{stage.name} {epoch}")
+    if found is not None:
+        run.tell(f"{stage.name}: goes on after epoch {epoch}, from its checkpoint")
+        best.take_over(found.progress.best_loss, found.best)
+    elif stage.compare_with_start:
+        best.offer(validation.loss(validation.predict()))
+    with _record(run, stage, validation, found) as record:
+        fit = StageFit(run, stage, slices, targets, stage.chances(targets), validation, best, record)
         for index in range(first_phase, len(stage.phases)):
             epoch = fit_phase(fit, index, epoch, found if index == first_phase else None)
             best.restore()
-    if run.config.train.save_h5:
-        save(network, best.path.with_suffix(".h5"))
+    if run.history and run.config.train.save_h5:
+        save(network, path.with_suffix(".h5"))
     return _result(fit, epoch)
 
 
@@ -194,7 +200,7 @@ def after_epoch(
     targets: NDArray[np.uint8],
     started: float,
 ) -> None:
-    """Validate, keep what is best, write everything down; last of all the checkpoint, which says that it is done."""
+    """Validate, keep what is best, write everything down."""
     phase, learning_rate = fit.stage.phases[index], schedule.learning_rate
     with learner.averaged():
         probabilities = fit.validation.predict()
@@ -204,19 +210,14 @@ def after_epoch(
             raise IchError(f"{fit.stage.name}, {phase.name}: the validation loss became {val_loss}; {_REMEDY}")
         fit.best.offer(val_loss)
     schedule.after_epoch(val_loss)
+    if fit.record is None:
+        return
     row: Row = {"stage": fit.stage.name, "phase": phase.name, "epoch": epoch, "learning_rate": learning_rate}
     row |= {"loss": float(told.losses.mean(dtype=np.float64)), **scores(targets, told.probabilities)}
     row |= {f"val_{name}": value for name, value in scores(fit.validation.targets, probabilities).items()}
     row |= {"val_loss": val_loss, "seconds": time.perf_counter() - started}
     row |= {"images_per_s": told.images_per_s, "waiting": told.waiting / told.seconds}
-    fit.run.history.extend([row])
-    aucs = label_aucs(fit.validation.targets, probabilities)
-    fit.events.add(row, dict(zip(fit.stage.labels, aucs, strict=True)))
-    _tell_samples(fit, epoch, probabilities)
-    rows = fit.run.history.of_stage(fit.stage.name)
-    progress = Progress(fit.stage.name, index, epoch, schedule.as_json(), rows, fit.best.loss)
-    fit.run.checkpoints.write(Checkpoint(progress, arrays(learner.variables), fit.best.weights))
-    print_epoch(fit.run.console, row)
+    fit.record.add(row, probabilities, index, schedule, arrays(learner.variables), fit.best)
 
 
 def _result(fit: StageFit, epochs: int) -> dict[str, Any]:
@@ -251,10 +252,10 @@ def batch_shape(slices: int, batch_size: int, accumulation: int) -> tuple[int, i
     Raises:
         DataError: there are fewer slices than devices.
     """
-    together = min(batch_size, slices) // devices.count() * devices.count()
+    together = min(batch_size, slices) // count() * count()
     if not together:
         raise DataError(
-            f"{slices} training slices cannot be shared out to {devices.count()} devices; give more data, or hide "
+            f"{slices} training slices cannot be shared out to {count()} devices; give more data, or hide "
             "devices (CUDA_VISIBLE_DEVICES=0)"
         )
     return min(accumulation, slices // together), together
@@ -281,23 +282,21 @@ def _not_finite(fit: StageFit, phase: Phase, epoch: int, error: NotFinite, rows:
 
 def _note_not_finite(fit: StageFit, phase: Phase, epoch: int, told: dict[str, Any]) -> Path:
     path: Path = fit.run.workspace.run / NOT_FINITE
-    write_json(path, {"stage": fit.stage.name, "phase": phase.name, "epoch": epoch, **told})
+    if fit.record is not None:
+        write_json(path, {"stage": fit.stage.name, "phase": phase.name, "epoch": epoch, **told})
     return path
 
 
-def _show_samples(fit: StageFit) -> None:
-    slices = fit.validation.slices.take(sample_rows(fit.validation.targets))
-    fit.events.show_samples(slices.ids, read_pngs(slices.paths, fit.validation.size))
-
-
-def _tell_samples(fit: StageFit, epoch: int, probabilities: NDArray[np.float32]) -> None:
-    rows = sample_rows(fit.validation.targets)
-    ids = [fit.validation.slices.ids[row] for row in rows]
-    table = sample_table(ids, fit.stage.labels, fit.validation.targets[rows], probabilities[rows])
-    fit.events.tell_samples(table, epoch)
+def _record(
+    run: Run, stage: Stage, validation: Validation, found: Checkpoint | None
+) -> AbstractContextManager[StageRecord | None]:
+    if run.history is None:
+        return nullcontext()
+    where = run.workspace, run.console
+    return closing(StageRecord.begin(stage, validation, run.history, run.checkpoints, found, *where))
 
 
 def _validation(run: Run, stage: Stage, network: keras.Model) -> Validation:
     slices, targets = stage.select(run.val, "validation")
     size, batch_size = run.config.preprocess.size, run.config.train.images_together
-    return Validation(compile_forward(network), slices, targets, stage.label_weights, size, batch_size)
+    return Validation(compile_forward(network, shared=True), slices, targets, stage.label_weights, size, batch_size)

@@ -38,7 +38,7 @@ def choose_gate(rule: config.Gate, gate: keras.Model, val: Manifest, size: int, 
         size: rows and columns of the images.
         batch_size: slices that are computed together.
     """
-    p_any = predict(compile_forward(gate), val, size, batch_size)[:, 0]
+    p_any = predict(compile_forward(gate, shared=True), val, size, batch_size)[:, 0]
     if rule.threshold == "validation":
         largest = choose_gate_threshold(p_any, val.labels, rule.max_missed)
         threshold = min(lowered(largest, half_precision=gate.compute_dtype != "float32"), _HIGHEST)

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ich.augmentation import Draws, apply, mix
 from ich.config import TrainingAugmentation
+from ich.devices import everywhere, on_each
 from ich.models.initialize import numpy_initializers
 from ich.precision import computes_on_cpu
-from ich.training.devices import everywhere, on_each
 from ich.xla import compiler_options
 
 Loss = Callable[[Any, Any], Any]

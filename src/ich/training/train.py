@@ -14,6 +14,7 @@ from ich.card import Card, Gate, read_card, write_card
 from ich.config import Experiment
 from ich.cpu_memory import keep_freed_memory
 from ich.data import read_manifest
+from ich.devices import is_first_process, refuse_unequal_shares
 from ich.errors import DataError, IchError
 from ich.files import fingerprint, read_json, write_json
 from ich.keras_backend import keep_compiled_in
@@ -23,11 +24,11 @@ from ich.precision import computes_on_cpu, resolve_precision
 from ich.training.batch_size import with_batch_size
 from ich.training.best import save
 from ich.training.checkpoint import Checkpoints
-from ich.training.devices import refuse_unequal_shares
 from ich.training.finished import FinishedStages
 from ich.training.fit import Run, fit_stages, tell
 from ich.training.gating import choose_gate, conditional_prevalence
 from ich.training.phases import stages
+from ich.training.processes import refuse_disagreement
 from ich.training.watch import History
 from ich.workspace import NOT_FINITE, Outcome, Workspace, provenance
 
@@ -51,13 +52,14 @@ def train(config: Experiment) -> Outcome:
     slices = {split: read_manifest(workspace.table(split), workspace.images(split)) for split in ("train", "val")}
     prevalence = conditional_prevalence(read_json(workspace.splits))
     precision = resolve_precision(config.train.precision)
-    final, console = workspace.final_model, Console(stderr=True)
+    writes = is_first_process()
+    final, console = workspace.final_model, Console(stderr=True, quiet=not writes)
     keep_compiled_in(workspace.compiled)
     if computes_on_cpu():
         keep_freed_memory()
     with dtype_policy(precision):
         networks = build(config.train, config.preprocess.size, config.seed)
-        config = with_batch_size(config, networks, slices["train"], lambda message: tell(console, message))
+        config = with_batch_size(config, networks, slices["train"], lambda message: tell(console, message), keep=writes)
         refuse_unequal_shares(config.train.images_together)
         workspace = Workspace(config)
         finished = FinishedStages(workspace, precision)
@@ -65,9 +67,12 @@ def train(config: Experiment) -> Outcome:
         kept = trained or finished.results
         # Another Keras or JAX may have other variables, and rounds otherwise.
         exactly = f"{finished.key} keras {keras.__version__} jax {jax.__version__}"
+        refuse_disagreement(settings_tables_images_and_versions=exactly, what_is_trained_already=str([*kept]))
         checkpoints = Checkpoints(workspace.checkpoints, exactly, lambda message: tell(console, message))
-        start_run(workspace, {*kept, *checkpoints.stages()})
-        history = History(workspace.run / "history.csv", kept)
+        history = None
+        if writes:
+            start_run(workspace, {*kept, *checkpoints.stages()})
+            history = History(workspace.run / "history.csv", kept)
         run = Run(config, networks, **slices, history=history, checkpoints=checkpoints, console=console)
         if trained:
             networks.final.load_weights(final)
@@ -75,6 +80,8 @@ def train(config: Experiment) -> Outcome:
         else:
             trained = fit_stages(run, finished)
         gate = _gate(run)
+    if history is None:
+        return Outcome()  # the process that writes tells
     forget_results(workspace)
     if kept is not trained:
         save_model(networks.final, final, config.train.save_h5)
@@ -85,7 +92,7 @@ def train(config: Experiment) -> Outcome:
     notes = [note for stage in trained.values() for note in stage["notes"]]
     if gate is not None and config.train.gate.threshold == "validation" and not gate.threshold:
         notes.append("the gate keeps no slice from stage 2: its threshold is 0 (train.gate.max_missed allows no other)")
-    return Outcome(_counts(run, trained, gate), [final, card, run.history.path, *_checkpoints(workspace)], notes=notes)
+    return Outcome(_counts(run, trained, gate), [final, card, history.path, *_checkpoints(workspace)], notes=notes)
 
 
 def refuse_other_backends() -> None:

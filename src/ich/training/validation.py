@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from ich.data import Manifest, image_batches, pad_batch, prefetch
+from ich.data import Manifest, pad_batch, prefetch
+from ich.devices import own_share, shared_out
 from ich.models.forward import Forward
+from ich.png import read_pngs
 from ich.progress import progress_bar
-from ich.training.devices import shared_out
 from ich.training.losses import binary_crossentropy
 
 _AHEAD = 2  # batches that the device is given before the result of the first is looked at
@@ -82,8 +83,14 @@ def predict(
 ) -> NDArray[np.float32]:
     """First output (n, k) of a network for n slices in order, each exactly once, in batches of one shape.
 
-    `done` is called with the number of slices that have just been predicted, e.g. to advance a progress bar.
+    Args:
+        forward: compiled to be `shared` by all devices.
+        slices: to predict; a process that computes together with others reads its share of each batch.
+        size: rows and columns of the images.
+        batch_size: slices that are computed together; a multiple of the number of devices.
+        done: called with the number of slices that have just been predicted, e.g. to advance a progress bar.
     """
+    own = own_share(batch_size)
     outputs: list[NDArray[np.float32]] = []
     under_way: deque[Any] = deque()
 
@@ -91,10 +98,12 @@ def predict(
         outputs.append(np.asarray(under_way.popleft()))
         done(min(batch_size, len(slices) - (len(outputs) - 1) * batch_size))
 
-    read = image_batches(slices.paths, size, batch_size)
-    with closing(
-        prefetch(lambda images: shared_out(pad_batch(images, batch_size), axis=0), read, threads=1)
-    ) as batches:
+    def read(start: int) -> NDArray[np.uint8]:
+        paths = slices.paths[start : start + batch_size][own]
+        return pad_batch(read_pngs(paths, size), own.stop - own.start)
+
+    images = prefetch(read, range(0, len(slices), batch_size))
+    with closing(images), closing(prefetch(lambda each: shared_out(each, axis=0), images, threads=1)) as batches:
         for batch in batches:
             under_way.append(forward([batch])[0])
             if len(under_way) > _AHEAD:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ich import devices
 from ich.card import read_card
 from ich.errors import ConfigError
-from ich.training import devices
 from ich.workspace import Workspace
 from square_slices import load, squares_experiment, write_squares
 
@@ -31,7 +31,7 @@ from ich.models import backbones
 from square_slices import squares_experiment, tiny_backbone
 for name in backbones.DEMO:
     MonkeyPatch().setitem(backbones.DEMO, name, tiny_backbone)
-from ich.training import devices
+from ich import devices
 from ich.training.train import train
 train(squares_experiment(Path(sys.argv[1]), **json.loads(sys.argv[2])))
 print(devices.count())
@@ -42,7 +42,7 @@ def trained(root: Path, count: int, plan: dict = PLAN) -> tuple[list[np.ndarray]
     write_squares(root, train=32, val=20)
     environment = os.environ | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
     }
     command = [sys.executable, "-c", TRAIN, str(root), json.dumps(plan)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

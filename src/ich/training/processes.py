@@ -1,0 +1,132 @@
+"""Several processes train together, on one machine or on many, joined by JAX's distributed runtime.
+
+Each has its devices and reads its share of every batch (`ich.devices`); all read the same workspace, on storage that
+they share, and process 0 alone writes there. They go in step: what one of them computes, all do. If one ends, the
+others cannot go on, and stop; started again, all go on after the last epoch that has a checkpoint.
+"""
+
+import atexit
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from ich.errors import ConfigError, DataError, IchError, one_line
+
+_JOIN_SECONDS = 300  # that the first process waits for the last one to come
+_SILENT_SECONDS = 60  # after which one that says nothing counts as lost
+
+# What JAX's runtimes say where another process is not there any more.
+_LOST = ("gloo", "nccl", "coordination", "distributed service", "connection closed", "unavailable")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A process among those that train together.
+
+    Attributes:
+        coordinator: host and port at which process 0 is to be reached by all: `node1:1234`.
+        processes: how many there are, at least 1.
+        process: number of this one, from 0.
+    """
+
+    coordinator: str
+    processes: int
+    process: int
+
+    @classmethod
+    def of(cls, coordinator: str | None, processes: int | None, process: int | None) -> Self:
+        """From the command line's options.
+
+        Raises:
+            ConfigError: one is missing, or they make no sense.
+        """
+        given = {"--coordinator": coordinator, "--num-processes": processes, "--process-id": process}
+        if coordinator is None or processes is None or process is None:
+            missing = next(name for name, value in given.items() if value is None)
+            raise ConfigError(
+                f"{missing} is missing: processes that train together need --coordinator HOST:PORT, --num-processes "
+                "and --process-id"
+            )
+        host, _, port = coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise ConfigError(f"--coordinator is {coordinator}; it must be HOST:PORT of process 0, e.g. node1:1234")
+        if not 0 <= process < processes:
+            raise ConfigError(
+                f"--process-id is {process} of --num-processes {processes}; the processes are numbered from 0 to "
+                f"{max(processes, 1) - 1}"
+            )
+        return cls(coordinator, processes, process)
+
+
+@contextlib.contextmanager
+def joined(place: Place) -> Iterator[None]:
+    """For the duration of a block, compute together with the other processes; nothing may have been computed before.
+
+    At its end, all wait for each other. If it raises, this process leaves at once when it ends, without a word to the
+    others: they would wait for each other in vain.
+
+    Raises:
+        IchError: not all came, or one of them ended.
+    """
+    try:
+        jax.distributed.initialize(
+            place.coordinator, place.processes, place.process, cluster_detection_method="deactivate",
+            initialization_timeout=_JOIN_SECONDS, heartbeat_timeout_seconds=_SILENT_SECONDS,
+        )  # fmt: skip
+    except (RuntimeError, ValueError) as error:
+        atexit.register(_leave, IchError.exit_code)
+        raise IchError(
+            f"process {place.process} of {place.processes} could not join at {place.coordinator} ({one_line(error)}); "
+            "start all of them, with the address of process 0, which must be free there and reachable from each"
+        ) from error
+    try:
+        yield
+        multihost_utils.sync_global_devices("end")
+    except BaseException as error:
+        lost = _is_lost(error)
+        atexit.register(_leave, 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1))
+        if not lost:
+            raise
+        raise IchError(
+            "another process of this training ended (what it printed last says why); start all of them again: the "
+            "training goes on after its last checkpoint"
+        ) from error
+
+
+def refuse_disagreement(**facts: str) -> None:
+    """Check that all processes have the same facts, by name; every process must ask at the same point.
+
+    Raises:
+        DataError: one has another; so in all of them.
+    """
+    if jax.process_count() == 1:
+        return
+    own = np.stack([np.frombuffer(hashlib.sha256(fact.encode()).digest(), np.uint8) for fact in facts.values()])
+    everyone = np.asarray(multihost_utils.process_allgather(own))
+    for name, differs in zip(facts, (everyone != everyone[0]).any(axis=(0, 2)), strict=True):
+        if differs:
+            raise DataError(
+                f"the processes do not agree on {name.replace('_', ' ')}; give all of them the same config and version "
+                "of ich, and a workspace on storage that they share"
+            )
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether it is an error of the exchange with other processes."""
+    is_runtimes = isinstance(error, ValueError | RuntimeError)
+    return is_runtimes and any(sign in str(error).lower() for sign in _LOST)
+
+
+def _leave(code: int) -> None:
+    """End without waiting for the other processes, as JAX would do for minutes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
