@@ -1,11 +1,10 @@
-"""Two real processes on loopback train as one does; where one ends, so does the other, and both can go on."""
+"""Two devices, and two real processes on loopback, train as one does; if a process ends, so does the other."""
 
 import json
 import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,12 @@ import yaml
 from ich.card import read_card
 from ich.errors import ConfigError
 from ich.training.processes import Place
+from ich.training.train import train
 from ich.workspace import Workspace
-from square_slices import load, squares_experiment, write_squares
+from square_slices import load, squares_experiment, tiny_backbones, write_squares  # noqa: F401  # a fixture
 
 PLAN = {
-    "model": "modified-cascade",
     "phases": [{"name": "all", "epochs": 2, "learning_rate": 1e-3, "trainable": "all"}],
-    "end_to_end": {"epochs": 0},
     "augmentation": {"horizontal_flip": 0.5, "rotate_degrees": 5, "shift": 0.05, "mixup": 0.2},
     "batch_size": 8,
     "accumulation": 2,
@@ -48,24 +46,35 @@ sys.exit(run_command(arguments))
 """
 
 
+@pytest.fixture(scope="module", params=["efficientnet", pytest.param("modified-cascade", marks=pytest.mark.soak)])
+def alone(request, tmp_path_factory, tiny_backbones) -> tuple[dict, list[np.ndarray], list[float]]:
+    """The plan, and the results of one process with one device."""
+    root, plan = tmp_path_factory.mktemp("alone"), {"model": request.param} | PLAN
+    write_squares(root, train=32, val=20)
+    train(squares_experiment(root, **plan))
+    return plan, *results(root, plan)
+
+
 @pytest.fixture
-def start(tmp_path):
+def start():
     """Start `ich train` in processes of their own; what is left of them at the end is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(root: Path, processes: int = 1, dies: dict[int, int] | None = None) -> list[subprocess.Popen[str]]:
+    def start(
+        root: Path, plan: dict, processes: int = 1, dies: dict[int, int] | None = None, **environment: str
+    ) -> list[subprocess.Popen[str]]:
         config = root / "experiment.yaml"
-        config.write_text(yaml.safe_dump(squares_experiment(root, **PLAN).model_dump(mode="json", by_alias=True)))
+        config.write_text(yaml.safe_dump(squares_experiment(root, **plan).model_dump(mode="json", by_alias=True)))
         (root / "records").mkdir(exist_ok=True)
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
-        port = free_port()
+        paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+        coordinator = f"127.0.0.1:{free_port()}"
         for number in range(processes):
             command = [sys.executable, "-c", ICH, str((dies or {}).get(number, 0)), "train", "-c", str(config)]
             if processes > 1:
-                command += ["--coordinator", f"127.0.0.1:{port}", "--num-processes", str(processes)]
+                command += ["--coordinator", coordinator, "--num-processes", str(processes)]
                 command += ["--process-id", str(number)]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            started.append(subprocess.Popen(command, env=environment, **pipes))
+            started.append(subprocess.Popen(command, env=os.environ | environment | {"PYTHONPATH": paths}, **pipes))
         return started[-processes:]
 
     yield start
@@ -80,37 +89,44 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def results(root: Path) -> tuple[list[np.ndarray], list[float]]:
-    final = Workspace(squares_experiment(root, **PLAN)).final_model
+def results(root: Path, plan: dict) -> tuple[list[np.ndarray], list[float]]:
+    final = Workspace(squares_experiment(root, **plan)).final_model
     return load(final).get_weights(), [stage["val_loss"] for stage in read_card(final).training["stages"].values()]
 
 
-def test_two_processes_end_as_one_does_and_go_on_after_one_was_killed(tmp_path, start):
-    alone, together = (tmp_path / name for name in ("alone", "together"))
-    for root in (alone, together):
-        write_squares(root, train=32, val=20)
-    (one,) = start(alone)
-    assert one.wait(300) == 0, one.communicate()
+def assert_as_alone(root: Path, alone: tuple[dict, list[np.ndarray], list[float]]) -> None:
+    plan, weights, losses = alone
+    shared_weights, shared_losses = results(root, plan)
+    for a, b in zip(weights, shared_weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    assert losses == pytest.approx(shared_losses, rel=1e-4)
 
-    first, second = start(together, 2, dies={1: 1})
+
+def test_two_devices_end_as_one_does(tmp_path, start, alone):
+    write_squares(tmp_path, train=32, val=20)
+    (process,) = start(tmp_path, alone[0], XLA_FLAGS="--xla_force_host_platform_device_count=2")
+    told = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, told
+    assert_as_alone(tmp_path, alone)
+
+
+def test_two_processes_end_as_one_does_and_go_on_after_one_was_killed(tmp_path, start, alone):
+    plan = alone[0]
+    write_squares(tmp_path, train=32, val=20)
+    first, second = start(tmp_path, plan, 2, dies={1: 1})
     assert second.wait(300) == -9
-    began = time.monotonic()
     told = first.communicate(timeout=120)[1]
-    assert time.monotonic() - began < 60
     assert first.returncode == 1
     assert "ich: another process of this training ended" in told
     assert "start all of them again" in told
 
-    first, second = start(together, 2)
+    first, second = start(tmp_path, plan, 2)
     told, told_too = (process.communicate(timeout=300)[1] for process in (first, second))
     assert (first.returncode, second.returncode) == (0, 0), (told, told_too)
-    assert "gate: goes on after epoch 1, from its checkpoint" in told
+    assert "goes on after epoch 1, from its checkpoint" in told
     assert "epoch" not in told_too
-    (weights, losses), (shared_weights, shared_losses) = results(alone), results(together)
-    for a, b in zip(weights, shared_weights, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-    assert losses == pytest.approx(shared_losses, rel=1e-4)
-    record = json.loads((together / "records" / "train.json").read_text())
+    assert_as_alone(tmp_path, alone)
+    record = json.loads((tmp_path / "records" / "train.json").read_text())
     assert record["counts"]["training slices"] == 32
 
 
