@@ -121,7 +121,7 @@ def _train_together(
     from ich.training.train import train
 
     place = Place.of(coordinator, processes, process)
-    with joined(place):
+    with joined(place, messages.print):
         if place.process == 0:
             return _do_step("train", experiment, as_json)
         messages.print(f"process {place.process} of {place.processes}: joined; process 0 tells how it goes")

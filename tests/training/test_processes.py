@@ -16,7 +16,9 @@ from ich.errors import ConfigError
 from ich.training.processes import Place
 from ich.training.train import train
 from ich.workspace import Workspace
-from square_slices import load, squares_experiment, tiny_backbones, write_squares  # noqa: F401  # a fixture
+from square_slices import load, squares_experiment, tiny_backbones, write_squares
+
+__all__ = ["tiny_backbones"]
 
 PLAN = {
     "phases": [{"name": "all", "epochs": 2, "learning_rate": 1e-3, "trainable": "all"}],

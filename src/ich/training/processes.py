@@ -9,8 +9,10 @@ import atexit
 import contextlib
 import hashlib
 import os
+import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -67,27 +69,36 @@ class Place:
 
 
 @contextlib.contextmanager
-def joined(place: Place) -> Iterator[None]:
+def joined(place: Place, tell: Callable[[str], object]) -> Iterator[None]:
     """For the duration of a block, compute together with the other processes; nothing may have been computed before.
 
     At its end, all wait for each other. If it raises, this process leaves at once when it ends, without a word to the
     others: they would wait for each other in vain.
 
+    Args:
+        place: of this process.
+        tell: takes a line for the user.
+
     Raises:
         IchError: not all came, or one of them ended.
     """
+    own = f"process {place.process} of {place.processes}"
+    tell(f"{own}: waits for the others, up to {_JOIN_SECONDS} s; process 0 is to be reached at {place.coordinator}")
     try:
+        if place.process:
+            _wait_for(place)
         jax.distributed.initialize(
             place.coordinator, place.processes, place.process, cluster_detection_method="deactivate",
             initialization_timeout=_JOIN_SECONDS, heartbeat_timeout_seconds=_SILENT_SECONDS,
         )  # fmt: skip
-    except (RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         atexit.register(_leave, IchError.exit_code)
         raise IchError(
-            f"process {place.process} of {place.processes} could not join at {place.coordinator} ({one_line(error)}); "
-            "start all of them, with the address of process 0, which must be free there and reachable from each"
+            f"{own} could not join at {place.coordinator} ({one_line(error)}); start all of them, with an address of "
+            "process 0 that is free there and that each of them can reach"
         ) from error
     try:
+        multihost_utils.sync_global_devices("begin")  # connects them: each notices at once if another ends
         yield
         multihost_utils.sync_global_devices("end")
     except BaseException as error:
@@ -117,6 +128,25 @@ def refuse_disagreement(**facts: str) -> None:
                 f"the processes do not agree on {name.replace('_', ' ')}; give all of them the same config and version "
                 "of ich, and a workspace on storage that they share"
             )
+
+
+def _wait_for(place: Place) -> None:
+    """Return when process 0 listens: JAX would end this process, with a stack trace, if it does not in time.
+
+    Raises:
+        OSError: it does not.
+    """
+    host, _, port = place.coordinator.rpartition(":")
+    end = time.monotonic() + _JOIN_SECONDS
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 def _is_lost(error: BaseException) -> bool:
