@@ -11,6 +11,9 @@ import pytest
 
 from ich.cli import run_command
 from ich.labels import LABELS
+from square_slices import tiny_backbones
+
+__all__ = ["tiny_backbones"]
 
 DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
 SMALLER = {
@@ -97,3 +100,28 @@ def test_prediction_of_the_dicom_files_is_what_was_evaluated(workspace, tmp_path
     for label in LABELS:
         np.testing.assert_allclose(both[label], both[f"probability_{label}"], atol=1e-5)
     assert (both["gated_in"] == both["gated_in_right"]).all()
+
+
+def test_models_are_compared_on_one_split(workspace, tiny_backbones, capsys):
+    train = ["train", *command(workspace)[1:], "--compare", "efficientnet", "convnext", "--json"]
+    assert run_command(train) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert compared["test_slices"] == len(pl.read_csv(workspace / "data_test.csv"))
+    first, second = compared["candidates"]
+    assert first["differences"] == {}
+    for row in (first, second):
+        report = json.loads((workspace / "runs" / row["run"] / "report" / "metrics.json").read_text())
+        figures = report["splits"]["test"]["levels"]["slice"]
+        assert row["figures"]["any AUROC"] == figures["any"]["auroc"]
+        assert row["figures"]["weighted log loss"] == figures["all labels"]["weighted_log_loss"]
+        assert row["seconds"] > 0
+        assert row["parameters"] > 0
+        assert [stage["stage"] for stage in row["stages"]] == [row["model"]]
+        assert (workspace / "models" / row["run"] / f"{row['model']}_final.keras").is_file()
+    for name, figure in second["differences"].items():
+        assert figure["value"] == pytest.approx(second["figures"][name]["value"] - first["figures"][name]["value"])
+        assert figure["reason"] or figure["low"] < figure["value"] < figure["high"]
+    table = (workspace / "runs" / "demo-comparison.md").read_text()
+    assert "| efficientnet |" in table
+    assert "say nothing about patients" in table
+    assert run_command([*train[:-2], "--json"]) == 2  # one model cannot be compared

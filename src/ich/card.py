@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ich.config.training import ModelName
 from ich.errors import DataError
 from ich.files import fingerprint, write_json
 from ich.labels import LABELS, SUBTYPES, Label
@@ -45,13 +46,14 @@ class Card(BaseModel):
         aspect: what was done to slices that are not square.
         gate: of `cascade` and `modified-cascade`; None for a flat model.
         conditional_prevalence: P(subtype | any) among natural training slices, before sampling and augmentation.
-        training: the run's name, its stages, slices, priors (`ich.training.sampling.priors`), best validation losses.
+        training: the run's name, number of parameters, its stages, slices, priors (`ich.training.sampling.priors`),
+            best validation losses.
         config: the whole resolved config.
         provenance: versions, git commit, time.
     """
 
     model_config = _FROZEN
-    model: Literal["cascade", "modified-cascade", "efficientnet", "convnext"]
+    model: ModelName
     file_sha256: str
     labels: tuple[str, ...]
     windows: Annotated[tuple[Window, ...], Field(min_length=3, max_length=3)]

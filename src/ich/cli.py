@@ -19,6 +19,7 @@ from ich.claim import claimed
 from ich.config import Experiment, StepName
 from ich.config.keys import config_keys
 from ich.config.read import in_section, load
+from ich.config.training import ModelName
 from ich.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -34,7 +35,7 @@ from ich.errors import (
 from ich.evaluation.terminal import print_results
 from ich.files import read_json
 from ich.interrupts import check, stop_on_signals
-from ich.stages import STEPS, fetch_inputs, is_up_to_date, run_step
+from ich.stages import STEPS, fetch_inputs, is_up_to_date, refuse_unfit, run_step
 from ich.terminal import print_config_keys, print_info, print_outcome, print_predictions, print_runs
 from ich.workspace import Workspace
 
@@ -57,6 +58,14 @@ _OUT_OF_MEMORY = (
 )
 # Of XLA, CUDA, cuDNN and cuBLAS: what they say where the device's memory does not suffice.
 _NO_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "STATUS_ALLOC_FAILED")
+Compare = Annotated[
+    list[ModelName] | None,
+    Parameter(
+        consume_multiple=True,
+        negative="",
+        help="Train and evaluate two or more models on the same split, each as a run of its own, and compare them.",
+    ),
+]
 Coordinator = Annotated[
     str | None,
     Parameter(help="Of several processes that train together: HOST:PORT at which all of them can reach process 0."),
@@ -89,6 +98,7 @@ def _add_step(name: StepName) -> None:
         *overrides: Overrides,
         config: ConfigPath,
         dry_run: DryRun = False,
+        compare: Compare = None,
         coordinator: Coordinator = None,
         num_processes: NumProcesses = None,
         process_id: ProcessId = None,
@@ -97,6 +107,8 @@ def _add_step(name: StepName) -> None:
         experiment = load(config, in_section(name, parse_overrides(overrides)))
         if dry_run:
             return _show_plan(experiment, json)
+        if compare is not None:
+            return _compare(experiment, compare, json)
         if coordinator is None and num_processes is None and process_id is None:
             return _do_step(name, experiment, json)
         return _train_together(experiment, coordinator, num_processes, process_id, json)
@@ -111,6 +123,19 @@ def _do_step(name: StepName, experiment: Experiment, as_json: bool) -> int:
     if as_json:
         _print_json(outcome.counts)
     return EXIT_INCOMPLETE if outcome.incomplete else EXIT_DONE
+
+
+def _compare(experiment: Experiment, models: list[ModelName], as_json: bool) -> int:
+    """Models on one split."""
+    if len(models) < 2 or len(set(models)) < len(models):
+        raise ConfigError(f"--compare takes two or more models, each once, got {' '.join(models)}")
+    from ich.compare import compare, print_comparison
+
+    with claimed(experiment):
+        refuse_unfit("train", experiment)
+        compared = compare(experiment, models)
+    _print_json(compared) if as_json else print_comparison(Console(), compared)
+    return EXIT_DONE
 
 
 def _train_together(

@@ -19,8 +19,8 @@ def runs_of(workspace: Workspace) -> list[dict[str, Any]]:
 
     Returns:
         Of each: name; model; state; stages, each with its name, epochs, best validation loss, AUC in that epoch, and
-        images/s (the median of its epochs); time of the last epoch (UTC; None before the first); AUROC of `any` on
-        test, if it was evaluated. What a file does not tell, or where it is damaged, is None.
+        images/s (the median of its epochs); seconds of all epochs; time of the last epoch (UTC; None before the first);
+        AUROC of `any` on test, if it was evaluated. What a file does not tell, or where it is damaged, is None.
     """
     folders = sorted(path for path in workspace.run.parent.glob("*") if path.is_dir())
     return [_run(folder, workspace) for folder in folders]
@@ -33,6 +33,7 @@ def _run(folder: Path, workspace: Workspace) -> dict[str, Any]:
         "model": _at(_json(folder / "config.json"), "train", "model"),
         "state": _state(folder, rows, workspace),
         "stages": [_stage(name, rows) for name in dict.fromkeys(row["stage"] for row in rows)],
+        "seconds": sum(seconds for row in rows if (seconds := _number(row, "seconds")) is not None),
         "time": _time(folder / "history.csv") if rows else None,
         "test_auroc_any": _at(
             _json(folder / "report" / "metrics.json"),
@@ -70,12 +71,13 @@ def _state(folder: Path, rows: list[Row], workspace: Workspace) -> str:
         return f"in progress: {', '.join(finished)} finished"
     if not rows:
         return "no epoch finished"
-    return "finished" if _has_model(folder.name, workspace) else "finished; its model was replaced or moved"
+    return "finished" if _has_model(folder, workspace) else "finished; its model was replaced or moved"
 
 
-def _has_model(name: str, workspace: Workspace) -> bool:
-    cards = workspace.models.glob("*_final.json")
-    return any(_at(_json(card), "training", "run") == name for card in cards)
+def _has_model(folder: Path, workspace: Workspace) -> bool:
+    models = _at(_json(folder / "config.json"), "models")
+    cards = (workspace.root / (models if isinstance(models, str) else "models")).glob("*_final.json")
+    return any(_at(_json(card), "training", "run") == folder.name for card in cards)
 
 
 def _history(path: Path) -> list[Row]:

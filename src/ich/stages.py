@@ -129,9 +129,9 @@ STEPS: dict[StepName, Step] = {
         reads_input=True,
         is_read=False,
     ),
-    "train": Step(_train, "Step 6: train the networks.", ("name", "train", "seed")),
+    "train": Step(_train, "Step 6: train the networks.", ("name", "models", "train", "seed")),
     "evaluate": Step(
-        _evaluate, "Metrics, figures and a report on validation and test data.", ("name", "evaluate", "seed")
+        _evaluate, "Metrics, figures and a report on validation and test data.", ("name", "models", "evaluate", "seed")
     ),
 }
 
@@ -152,7 +152,7 @@ def run_step(name: StepName, config: Experiment) -> Outcome:
     """
     workspace = Workspace(config)
     workspace.records.mkdir(parents=True, exist_ok=True)
-    _refuse_unfit(name, config)
+    refuse_unfit(name, config)
     fetch_inputs((name,), config)
     write_json(_record(name, workspace), _UNFINISHED)
     outcome = STEPS[name].run(config)
@@ -268,7 +268,7 @@ def _is_unfinished(name: StepName, workspace: Workspace) -> bool:
         return False
 
 
-def _refuse_unfit(name: StepName, config: Experiment) -> None:
+def refuse_unfit(name: StepName, config: Experiment) -> None:
     """A step that is run by hand must not build on what is half done, or was made with other settings.
 
     Raises:

@@ -109,7 +109,7 @@ class Workspace:
     @property
     def models(self) -> Path:
         """Step 6: saved models."""
-        return self.root / "models"
+        return self.root / self.config.models
 
     @property
     def final_model(self) -> Path:
@@ -156,8 +156,8 @@ class Workspace:
     def folders(self) -> tuple[Path, ...]:
         """Every folder that steps fill, clear or remove, or may; and what lies in those that hold others."""
         top = (
-            self.fetched, self.phantom, self.copies, self.png, *(self.images(split) for split in SPLITS), self.models,
-            self.compiled, self.run.parent, self.run, self.parts, self.records,
+            self.fetched, self.phantom, self.copies, self.png, *(self.images(split) for split in SPLITS),
+            self.models.parent, self.models, self.compiled, self.run.parent, self.run, self.parts, self.records,
         )  # fmt: skip
         holders = (self.phantom, self.parts, self.run, self.run / "tensorboard")
         return (*top, *(inner for folder in holders for inner in folder.glob("*")))

@@ -31,6 +31,12 @@ class Experiment(Section):
     name: str = Field(
         "default", description="Name of the training run; its folder is runs/<name>.", pattern=r"^[\w-][\w.-]*$"
     )
+    models: str = Field(
+        "models",
+        description="Folder of the workspace that the trained models are saved in, e.g. models/b, so that those of "
+        "another run stay.",
+        pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)?$",
+    )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(42, description="Seed of everything random.")
     steps: tuple[StepName, ...] = Field(
         ("index", "split", "sample", "copy", "preprocess", "augment", "datacard", "train", "evaluate"),

@@ -50,6 +50,7 @@ class Heads(Section):
     l2: float = Field(0, ge=0, description="L2 penalty on the kernels of the heads' dense layers.")
 
 
+ModelName = Literal["cascade", "modified-cascade", "efficientnet", "convnext"]
 LabelWeight = Annotated[float, Field(gt=0, le=1000)]
 
 
@@ -121,7 +122,7 @@ class Gate(Section):
 class Train(Section):
     """Step 6."""
 
-    model: Literal["cascade", "modified-cascade", "efficientnet", "convnext"] = Field(
+    model: ModelName = Field(
         "cascade",
         description="Gate and subtype stage (`modified-`: with one EfficientNet for both), or one flat network.",
     )

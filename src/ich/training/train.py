@@ -85,7 +85,10 @@ def train(config: Experiment) -> Outcome:
     forget_results(workspace)
     if kept is not trained:
         save_model(networks.final, final, config.train.save_h5)
-    training = {"key": finished.key, "precision": precision, "stages": trained, "files": _fingerprints(workspace)}
+    training = {
+        "key": finished.key, "precision": precision, "parameters": networks.final.count_params(), "stages": trained,
+        "files": _fingerprints(workspace),
+    }  # fmt: skip
     card = write_card(final, _card(config, final, gate, prevalence, training))
     finished.forget()
     checkpoints.clear()
