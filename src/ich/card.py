@@ -1,5 +1,6 @@
 """The card beside a trained model: everything that prediction needs and a reader wants to know, as JSON."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,6 +13,8 @@ from ich.labels import LABELS, SUBTYPES, Label
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Window = tuple[float, Annotated[float, Field(gt=0)]]
+
+IMAGE_KEYS = ("windows", "size", "aspect")  # of the card, and of the config's `preprocess`: what an image is to a model
 
 # Strict, since a card is written by `train` and by nobody else: a threshold of `true` is damage, not 1.
 _FROZEN = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
@@ -121,6 +124,26 @@ def read_card(model: Path) -> Card:
             "copy both from the same training, or train again"
         )
     return card
+
+
+def read_cards(models: Sequence[Path]) -> list[Card]:
+    """Cards of models whose probabilities can be averaged: different ones, to which an image is the same.
+
+    Raises:
+        DataError: two are the same model or differ in one of `IMAGE_KEYS`, or a card cannot be used (`read_card`).
+    """
+    cards = [read_card(model) for model in models]
+    for number, (model, card) in enumerate(zip(models, cards, strict=True)):
+        for other, earlier in zip(models[:number], cards[:number], strict=True):
+            if earlier.file_sha256 == card.file_sha256:
+                raise DataError(f"{other} and {model} are the same model (SHA-256 is equal); give it once")
+            for key in IMAGE_KEYS:
+                if getattr(earlier, key) != getattr(card, key):
+                    raise DataError(
+                        f"{key} of {other} is {getattr(earlier, key)}, of {model} {getattr(card, key)}: models whose "
+                        "mean is taken must see the same image; leave one out"
+                    )
+    return cards
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -207,7 +207,13 @@ def predict(
         list[Path], Parameter(help="DICOM files, or folders of them.", consume_multiple=True, negative="")
     ],
     *,
-    model: Annotated[Path, Parameter(help="A trained model: cascade_final.keras, with its .json card beside it.")],
+    model: Annotated[
+        list[Path],
+        Parameter(
+            negative="",
+            help="A trained model: cascade_final.keras, with its .json card beside it. Several: their mean.",
+        ),
+    ],
     json: AsJson = False,
     output: Annotated[Path | None, Parameter(help="Write the probabilities to this CSV file too.")] = None,
 ) -> int:

@@ -6,6 +6,7 @@ once.
 """
 
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,27 +33,29 @@ class Predictions:
 
     Attributes:
         probabilities: (n, 6) float32 in [0, 1], in label order; `any` is never less than a subtype.
-        gated_in: (n,) bool, whether stage 2 ran; all True for a flat model.
-        raised: how many slices of a flat model had `any` raised to their largest subtype; 0 for a cascade.
+        gated_in: (n,) bool, whether stage 2 ran; all True for a flat model. Of several models: whether that of any did.
+        raised: (n,) bool, whether `any` of a flat model was raised to its largest subtype. Of several: of any of them.
     """
 
     probabilities: NDArray[np.float32]
     gated_in: NDArray[np.bool_]
-    raised: int = 0
+    raised: NDArray[np.bool_]
 
 
-class Detector:
-    """A network and its card.
+class Predictor(ABC):
+    """What images become probabilities with: one model (`Detector`) or the mean of several (`ich.ensemble`).
 
     Attributes:
-        card: what belongs to the model: windows, size, aspect, gate (`ich.card.Card`).
-        network: images to the six probabilities without gating; what explanations look into.
+        card: windows, size and aspect of its images. Of an ensemble it is the first member's, so nothing else is to be
+            read from it: gates, for example, are the members' own.
     """
 
-    def __init__(self, network: keras.Model, card: Card) -> None:
-        self.network, self.card = network, card
-        parts = [network] if card.gate is None else split_cascade(network)
-        self._stages = [compile_forward(part) for part in parts]
+    card: Card
+
+    @property
+    @abstractmethod
+    def members(self) -> Sequence["Detector"]:
+        """The models that the probabilities are the mean of; of one model, itself."""
 
     def predict(self, images: NDArray[np.uint8], batch_size: int = 32) -> Predictions:
         """Probabilities of images.
@@ -88,6 +91,31 @@ class Detector:
         batch_size = max(1, min(batch_size, len(paths)))
         return self._predict(image_batches(paths, self.card.size, batch_size), batch_size, done)
 
+    @abstractmethod
+    def _predict(
+        self, batches: Iterable[NDArray[np.uint8]], batch_size: int, done: Callable[[int], object] = int
+    ) -> Predictions:
+        """Probabilities of batches of at most `batch_size` images; there may be none."""
+
+
+class Detector(Predictor):
+    """A network and its card.
+
+    Attributes:
+        card: what belongs to the model: windows, size, aspect, gate (`ich.card.Card`).
+        network: images to the six probabilities without gating; what explanations look into.
+    """
+
+    def __init__(self, network: keras.Model, card: Card) -> None:
+        self.network, self.card = network, card
+        parts = [network] if card.gate is None else split_cascade(network)
+        self._stages = [compile_forward(part) for part in parts]
+
+    @property
+    def members(self) -> tuple["Detector"]:
+        """Itself."""
+        return (self,)
+
     def _predict(
         self, batches: Iterable[NDArray[np.uint8]], batch_size: int, done: Callable[[int], object] = int
     ) -> Predictions:
@@ -104,7 +132,7 @@ class Detector:
             done(len(images))
         probabilities = np.concatenate(results)
         largest = probabilities.max(axis=1)
-        raised = int((largest > probabilities[:, 0]).sum())
+        raised = largest > probabilities[:, 0]
         probabilities[:, 0] = largest
         return Predictions(probabilities, np.ones(len(probabilities), bool), raised)
 
@@ -130,7 +158,7 @@ class Detector:
         gated_in = p[:, 0] >= threshold
         p_subtype_if_any = np.tile(self._prevalence(), (len(p), 1))
         p_subtype_if_any[gated_in] = given
-        return Predictions(np.hstack([p, p * p_subtype_if_any]), gated_in)
+        return Predictions(np.hstack([p, p * p_subtype_if_any]), gated_in, np.zeros(len(p), bool))
 
     def _prevalence(self) -> NDArray[np.float32]:
         return np.array([self.card.conditional_prevalence[subtype] for subtype in SUBTYPES], np.float32)

@@ -1,6 +1,6 @@
 """Probabilities for DICOM files: read, window, run the detector, in order along each series."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ich.detector import Detector, load_detector
+from ich.detector import Predictor
 from ich.dicom.find import find_files
 from ich.dicom.header import SliceHeader
 from ich.dicom.read import CtSlice, read_slice
 from ich.dicom.series import order_series
+from ich.ensemble import load_models
 from ich.errors import DataError, UnreadableSlice, printable
 from ich.files import write_csv
 from ich.labels import LABELS
@@ -45,6 +46,7 @@ class SeriesPredictions:
         series: one a series, in the order of the rows: series, slices, slice_spacing_mm, tilt_degrees, and oddities,
             a short line each (`ich.dicom.series.SeriesOrder.oddities`).
         unreadable: path and reason of every file that gave no slice.
+        models: of each model whose probabilities these are, or are the mean of: file, model (its kind), sha256.
 
     Bytes of a path that are not UTF-8 are written as escapes: caf\\xe9.dcm.
     """
@@ -52,6 +54,7 @@ class SeriesPredictions:
     rows: list[dict[str, Any]]
     series: list[dict[str, Any]]
     unreadable: list[tuple[str, str]]
+    models: list[dict[str, str]]
 
     def by_series(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """Series and its rows."""
@@ -59,9 +62,10 @@ class SeriesPredictions:
             yield str(series), list(rows)
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json`: series and rows as they are, and the unreadable files."""
+        """For `--json`: models, series and rows as they are, and the unreadable files."""
         return {
             "research_use_only": True,
+            "models": self.models,
             "series": self.series,
             "slices": self.rows,
             "unreadable": [{"file": path, "reason": reason} for path, reason in self.unreadable],
@@ -75,18 +79,19 @@ class SeriesPredictions:
         write_csv(path.resolve(), table.select(COLUMNS))
 
 
-def predict(inputs: Iterable[Path], model: Path) -> SeriesPredictions:
+def predict(inputs: Iterable[Path], models: Sequence[Path]) -> SeriesPredictions:
     """Predict every slice of the given files and folders.
 
     Args:
         inputs: DICOM files, or folders that are searched for `.dcm` files and DICOM files of other names.
-        model: a `.keras` file with its card beside it.
+        models: `.keras` files, each with its card beside it; the mean of several is taken.
 
     Raises:
-        DataError: an input does not exist, nothing in them is a readable CT slice, or the model cannot be loaded.
+        DataError: an input does not exist, nothing in them is a readable CT slice, a model cannot be loaded, or two
+            cannot be averaged (`ich.card.read_cards`).
     """
     paths = find_files(inputs)
-    detector = load_detector(model)
+    detector = load_models(models)
     rows, headers, unreadable = [], [], []
     with progress_bar("predict", total=len(paths)) as advance:
         for start in range(0, len(paths), _AT_ONCE):
@@ -99,7 +104,7 @@ def predict(inputs: Iterable[Path], model: Path) -> SeriesPredictions:
     if not rows:
         first = f"; {unreadable[0][0]}: {unreadable[0][1]}" if unreadable else ""
         raise DataError(f"no readable CT slice among {len(paths)} files{first}")
-    return SeriesPredictions(*_in_order(rows, headers), unreadable)
+    return SeriesPredictions(*_in_order(rows, headers), unreadable, _about(models, detector))
 
 
 def refuse_output(output: Path) -> None:
@@ -138,7 +143,15 @@ def _read(paths: list[Path]) -> tuple[list[tuple[Path, CtSlice]], list[tuple[str
     return slices, failures
 
 
-def _predict_slices(detector: Detector, slices: list[tuple[Path, CtSlice]]) -> list[dict[str, Any]]:
+def _about(models: Sequence[Path], detector: Predictor) -> list[dict[str, str]]:
+    cards = [member.card for member in detector.members]
+    return [
+        {"file": printable(model), "model": card.model, "sha256": card.file_sha256}
+        for model, card in zip(models, cards, strict=True)
+    ]
+
+
+def _predict_slices(detector: Predictor, slices: list[tuple[Path, CtSlice]]) -> list[dict[str, Any]]:
     if not slices:
         return []
     card = detector.card

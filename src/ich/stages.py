@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ich import __version__
+from ich.card import card_path
 from ich.config import Experiment, StepName
 from ich.config.keys import WITHOUT_EFFECT, differences
 from ich.errors import DataError
@@ -288,7 +289,8 @@ def refuse_unfit(name: StepName, config: Experiment) -> None:
 def _before(name: StepName, config: Experiment) -> tuple[StepName, ...]:
     """The steps before this one that it can depend on."""
     earlier = config.steps[: config.steps.index(name)] if name in config.steps else ()
-    return tuple(step for step in earlier if STEPS[step].is_read)
+    others = ("train",) if name == "evaluate" and config.evaluate.models else ()  # it reads the models that are named
+    return tuple(step for step in earlier if STEPS[step].is_read and step not in others)
 
 
 def _name(path: Path, workspace: Workspace) -> str:
@@ -342,6 +344,7 @@ def _key(name: StepName, config: Experiment) -> str:
     dump = config.model_dump(mode="json", by_alias=True)
     if config.split.published:
         dump["split"]["published"] = _input_name(config.split.published, Workspace(config))
+    dump["evaluate"]["models"] = [_input_name(model, Workspace(config)) for model in config.evaluate.models]
     for without_effect in WITHOUT_EFFECT & dump.keys():
         del dump[without_effect]
     for without_effect in WITHOUT_EFFECT - dump.keys():
@@ -355,10 +358,12 @@ def _key(name: StepName, config: Experiment) -> str:
 
 
 def _inputs(name: StepName, workspace: Workspace) -> dict[str, str]:
-    """Fingerprints of the user's files that the step reads."""
+    """Fingerprints of the files that the step reads and no step before it wrote."""
     files = [workspace.label_csv] if STEPS[name].reads_input else []
     if name == "split" and workspace.config.split.published:
         files.append(workspace.config.split.published)
+    if name == "evaluate":
+        files += [file for model in workspace.config.evaluate.models for file in (model, card_path(model))]
     return {_input_name(path, workspace): fingerprint(path) for path in files if path.is_file()}
 
 

@@ -69,6 +69,10 @@ def print_predictions(console: Console, result: "SeriesPredictions", written: Pa
         console.print(visible(f"not read: {path}: {reason}"), style="yellow", markup=False, soft_wrap=True)
     if written is not None:
         console.print(f"{len(result.rows):,} slices: {written}", markup=False, highlight=False, soft_wrap=True)
+    if len(result.models) > 1:
+        files = ", ".join(model["file"] for model in result.models)
+        told = f"mean of {len(result.models)} models: {files}"
+        console.print(visible(told), markup=False, highlight=False, soft_wrap=True)
     console.print(_legend(console.width), style="dim", soft_wrap=True)
     console.print("Research use only; not a medical device.", style="dim")
 

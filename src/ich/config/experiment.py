@@ -22,6 +22,11 @@ class Evaluate(Section):
     )
     bootstrap: Count = Field(2_000, description="Replicates over patients for the 95 % intervals; 0: no intervals.")
     examples: Count = Field(24, description="Test slices shown in the report with their probabilities.")
+    models: tuple[UserPath, ...] = Field(
+        (),
+        description="Model files whose mean is evaluated, under a `name` that no training has, instead of the trained "
+        "model; none: the workspace's final model.",
+    )
 
 
 class Experiment(Section):

@@ -9,11 +9,11 @@ import polars as pl
 from numpy.typing import NDArray
 from rich.console import Console
 
-from ich.card import Card, read_card
+from ich.card import Card, read_cards
 from ich.config import Experiment
 from ich.config.keys import differences
 from ich.errors import DataError
-from ich.evaluation import baseline, examples, leakage, plots, predictions, report, results, summary, terminal
+from ich.evaluation import baseline, examples, leakage, models, plots, predictions, report, results, summary, terminal
 from ich.evaluation.predictions import Scored
 from ich.evaluation.thresholds import Threshold, choose
 from ich.files import fingerprint, read_parquet, write_bytes, write_csv, write_json, write_parquet
@@ -59,15 +59,19 @@ def evaluate(config: Experiment) -> Outcome:
 
 
 def _facts(workspace: Workspace, tables: Mapping[str, pl.DataFrame], ledger: pl.DataFrame) -> dict[str, Any]:
-    """What is known before anything is predicted; refuses leaks, and a model that does not belong to its card."""
-    config, model = workspace.config, workspace.final_model
+    """What is known before anything is predicted; refuses leaks, and models that may not be evaluated here."""
+    config = workspace.config
     shared_patients = leakage.refuse_leaks(tables, config.split.unit)
-    card = read_card(model)
-    _refuse_other_training(card, workspace)
+    cards = read_cards(models.files(workspace))
+    if config.evaluate.models:
+        models.refuse_unfit(cards, workspace)
+    else:
+        _refuse_other_training(cards[0], workspace)
     augmented = tables["train"][IMAGE_ID].map_elements(is_augmented, pl.Boolean)
     return {
         "name": config.name,
-        "model": card.model,
+        "model": " + ".join(sorted({card.model for card in cards})),
+        "models": models.describe(cards, workspace),
         "phantom": "phantom" in config.steps,
         "split_unit": config.split.unit,
         "shared_patients": shared_patients,
@@ -78,9 +82,8 @@ def _facts(workspace: Workspace, tables: Mapping[str, pl.DataFrame], ledger: pl.
             "patients": tables["train"]["patient"].n_unique(),
             "positives": {label: int(tables["train"][label].sum()) for label in LABELS},
         },
-        "gate": None if card.gate is None else {"threshold": card.gate.threshold, "chosen": card.gate.chosen},
         "bootstrap": {"replicates": config.evaluate.bootstrap, "unit": "patient", "interval": "95 % percentile"},
-        "provenance": provenance() | {"model_file": model.name, "model_sha256": card.file_sha256},
+        "provenance": provenance(),
     }
 
 
@@ -110,14 +113,14 @@ def _refuse_other_training(card: Card, workspace: Workspace) -> None:
 
 
 def _predict(workspace: Workspace, tables: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, dict[str, int]]:
-    from ich.detector import load_detector  # Keras loads only when a network runs, not to score predictions
+    from ich.ensemble import load_models  # Keras loads only when a network runs, not to score predictions
     from ich.keras_backend import keep_compiled_in
 
     folders = {"val": workspace.images("val"), "test": workspace.images("test")}
     held_out = {split: tables[split] for split in HELD_OUT}
     files = predictions.image_files(held_out, folders)
     keep_compiled_in(workspace.compiled)
-    return predictions.predict(load_detector(workspace.final_model), held_out, files)
+    return predictions.predict(load_models(models.files(workspace)), held_out, files)
 
 
 def _findings(

@@ -17,7 +17,7 @@ from ich.labels import IMAGE_ID, LABELS
 from ich.progress import progress_bar
 
 if TYPE_CHECKING:
-    from ich.detector import Detector
+    from ich.detector import Predictor
 
 IDENTITY = (IMAGE_ID, "patient", "study", "series")
 
@@ -60,12 +60,12 @@ def image_files(tables: Mapping[str, pl.DataFrame], folders: Mapping[str, Path])
 
 
 def predict(
-    detector: "Detector", tables: Mapping[str, pl.DataFrame], files: Mapping[str, list[Path]]
+    detector: "Predictor", tables: Mapping[str, pl.DataFrame], files: Mapping[str, list[Path]]
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Run the detector on the images of some splits.
 
     Args:
-        detector: from `ich.detector.load_detector`.
+        detector: from `ich.ensemble.load_models`.
         tables: split -> its slices with patient, study, series and the six labels.
         files: from `image_files`.
 
@@ -82,7 +82,7 @@ def predict(
             found = detector.predict_files(files[split], done=done)
         probabilities = _checked(found.probabilities, split, len(table))
         parts.append(_rows(split, table, probabilities, found.gated_in))
-        raised[split] = found.raised
+        raised[split] = int(np.count_nonzero(found.raised))
     return pl.concat(parts), raised
 
 
