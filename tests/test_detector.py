@@ -163,7 +163,7 @@ def test_a_flat_model_has_any_raised_and_counted(flat, images):
     predicted = Detector(flat, card("efficientnet")).predict(images, batch_size=4)
     assert predicted.probabilities[:, 1:] == pytest.approx(raw[:, 1:], abs=1e-6)
     assert predicted.probabilities[:, 0] == pytest.approx(raw.max(axis=1), abs=1e-6)
-    assert predicted.raised == (raw[:, 0] < raw[:, 1:].max(axis=1)).sum() > 0
+    assert predicted.raised.sum() == (raw[:, 0] < raw[:, 1:].max(axis=1)).sum() > 0
     assert predicted.gated_in.all()
 
 

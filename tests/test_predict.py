@@ -26,16 +26,19 @@ class MeanBrightness:
     """Stands in for a trained detector: every probability is the mean grey level of the image."""
 
     class card:
-        windows, size, aspect = WINDOWS, 64, "pad"
+        windows, size, aspect, model, file_sha256 = WINDOWS, 64, "pad", "cascade", "0123"
+
+    def __init__(self, models=(None,)):
+        self.members = [self] * len(models)
 
     def predict(self, images):
         level = images.mean(axis=(1, 2, 3), dtype=np.float64) / 255
-        return Predictions(np.repeat(level[:, None], 6, axis=1).astype(np.float32), level > 0.3)
+        return Predictions(np.repeat(level[:, None], 6, axis=1).astype(np.float32), level > 0.3, level > 1)
 
 
 @pytest.fixture(autouse=True)
 def detector(monkeypatch):
-    monkeypatch.setattr(ich.predict, "load_detector", lambda model: MeanBrightness())
+    monkeypatch.setattr(ich.predict, "load_models", MeanBrightness)
 
 
 def even(stored_value):
@@ -57,7 +60,7 @@ def study(tmp_path):
 
 
 def test_slices_come_series_by_series_in_order_along_the_normal(study):
-    result = predict([study], study / "model.keras")
+    result = predict([study], [study / "model.keras"])
     found = [(row["series"], row["position_mm"], row["slice_index"]) for row in result.rows]
     assert found == [
         ("series 1", 5, 0), ("series 1", 15, 1), ("series 1", 25, 2),
@@ -132,7 +135,7 @@ def test_files_of_any_name_and_linked_folders_are_found_and_broken_links_are_tol
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "linked").symlink_to(study)
     for root in (study, tmp_path / "root"):
-        result = predict([root], tmp_path / "model.keras")
+        result = predict([root], [tmp_path / "model.keras"])
         assert len(result.rows) == 6
         reasons = {Path(path).name: reason for path, reason in result.unreadable}
         assert reasons == {"lost.dcm": "cannot be read: No such file or directory", "pipe.dcm": "not a regular file"}
@@ -147,7 +150,7 @@ def test_what_is_odd_about_a_series_is_told(study, capfd):
     scout = "slices in another orientation (localizers?): 1, put last"
     assert code == 0
     assert [line for line in capfd.readouterr().out.splitlines() if "slices in" in line] == [f"  {scout}"]
-    result = predict([study], study / "model.keras")
+    result = predict([study], [study / "model.keras"])
     assert result.as_json()["series"] == [
         {"series": "series 1", "slices": 4, "slice_spacing_mm": 10, "tilt_degrees": 0, "oddities": [scout]},
         {"series": "series 0", "slices": 3, "slice_spacing_mm": 10, "tilt_degrees": 0, "oddities": []},
@@ -179,13 +182,13 @@ def test_file_names_that_are_not_utf8(study, tmp_path, capfd, monkeypatch, reada
 
 def test_input_that_gives_nothing(study, tmp_path):
     with pytest.raises(DataError, match="nowhere does not exist"):
-        predict([tmp_path / "nowhere"], tmp_path)
+        predict([tmp_path / "nowhere"], [tmp_path])
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no DICOM files"):
-        predict([tmp_path / "empty"], tmp_path)
+        predict([tmp_path / "empty"], [tmp_path])
     (tmp_path / "empty" / "a.dcm").write_text("x" * 200)
     with pytest.raises(DataError, match="no readable CT slice among 1 files"):
-        predict([tmp_path / "empty"], tmp_path)
+        predict([tmp_path / "empty"], [tmp_path])
 
 
 def test_prediction_sees_the_bytes_that_training_sees(experiment, small_dataset, tmp_path, monkeypatch):
@@ -199,7 +202,7 @@ def test_prediction_sees_the_bytes_that_training_sees(experiment, small_dataset,
             seen.append(images)
             return super().predict(images)
 
-    monkeypatch.setattr(ich.predict, "load_detector", lambda model: Recorder())
-    predict([tmp_path / "dicom"], tmp_path / "model.keras")
+    monkeypatch.setattr(ich.predict, "load_models", Recorder)
+    predict([tmp_path / "dicom"], [tmp_path / "model.keras"])
     trained_on = read_pngs([Workspace(config).png / f"{image_id}.png" for image_id in small_dataset], 64)
     assert np.array_equal(np.concatenate(seen), trained_on)

@@ -182,6 +182,11 @@ def _run_steps(experiment: Experiment) -> tuple[dict[str, Any], bool]:
     """Counts of each step, and whether one of them left something out."""
     results: dict[str, Any] = {}
     incomplete = False
+    if experiment.evaluate.models and "train" in experiment.steps:
+        raise ConfigError(
+            "evaluate.models are given, but train is one of the steps: its model would be trained, and not evaluated; "
+            "use `ich evaluate` for them, or take train out of steps"
+        )
     fetch_inputs(experiment.steps, experiment)
     for name in experiment.steps:
         record = is_up_to_date(name, experiment)
@@ -259,7 +264,7 @@ def status(
 
 @app.command
 def runs(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
-    """The trainings of the workspace: state, best losses and AUC of each stage, speed, test AUROC."""
+    """Trainings of the workspace, and evaluations of several models: state, best losses and AUC, speed, test AUROC."""
     from ich.runs import runs_of
 
     experiment = _load(config, overrides)

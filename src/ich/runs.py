@@ -1,4 +1,4 @@
-"""`ich runs`: the trainings of a workspace, from their files alone; Keras is not imported."""
+"""`ich runs`: trainings of a workspace and evaluations of named models, from their files; Keras is not imported."""
 
 import csv
 import json
@@ -20,7 +20,8 @@ def runs_of(workspace: Workspace) -> list[dict[str, Any]]:
     Returns:
         Of each: name; model; state; stages, each with its name, epochs, best validation loss, AUC in that epoch, and
         images/s (the median of its epochs); seconds of all epochs; time of the last epoch (UTC; None before the first);
-        AUROC of `any` on test, if it was evaluated. What a file does not tell, or where it is damaged, is None.
+        AUROC of `any` on test, if it was evaluated. An evaluation of `evaluate.models` is no training: it has no
+        stages, and its time is that of its report. What a file does not tell, or where it is damaged, is None.
     """
     folders = sorted(path for path in workspace.run.parent.glob("*") if path.is_dir())
     return [_run(folder, workspace) for folder in folders]
@@ -28,6 +29,14 @@ def runs_of(workspace: Workspace) -> list[dict[str, Any]]:
 
 def _run(folder: Path, workspace: Workspace) -> dict[str, Any]:
     rows = _history(folder / "history.csv")
+    metrics = _json(folder / "report" / "metrics.json")
+    auroc = _at(metrics, "splits", "test", "levels", "slice", "any", "auroc", "value")
+    if not rows and not (folder / "config.json").exists() and isinstance(models := _at(metrics, "models"), list):
+        return {
+            "name": folder.name, "model": _at(metrics, "model"),
+            "state": f"evaluation of {len(models)} model{'s' * (len(models) != 1)}", "stages": [],
+            "time": _at(metrics, "provenance", "time"), "test_auroc_any": auroc,
+        }  # fmt: skip
     return {
         "name": folder.name,
         "model": _at(_json(folder / "config.json"), "train", "model"),
@@ -35,11 +44,8 @@ def _run(folder: Path, workspace: Workspace) -> dict[str, Any]:
         "stages": [_stage(name, rows) for name in dict.fromkeys(row["stage"] for row in rows)],
         "seconds": sum(seconds for row in rows if (seconds := _number(row, "seconds")) is not None),
         "time": _time(folder / "history.csv") if rows else None,
-        "test_auroc_any": _at(
-            _json(folder / "report" / "metrics.json"),
-            "splits", "test", "levels", "slice", "any", "auroc", "value",
-        ),
-    }  # fmt: skip
+        "test_auroc_any": auroc,
+    }
 
 
 def _stage(name: str, rows: Iterable[Row]) -> dict[str, Any]:

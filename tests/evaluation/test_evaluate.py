@@ -103,7 +103,7 @@ def made_up(experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPat
     def build(**sections: object) -> Experiment:
         config = experiment(**{"evaluate": {"bootstrap": 200, "examples": 8}} | sections)
         detector = FakeDetector(write_workspace(config))
-        monkeypatch.setitem(sys.modules, "ich.detector", SimpleNamespace(load_detector=lambda path: detector))
+        monkeypatch.setitem(sys.modules, "ich.ensemble", SimpleNamespace(load_models=lambda models: detector))
         return config
 
     return build
@@ -132,7 +132,7 @@ def test_evaluate_writes_everything_it_promises(made_up: Callable[..., Experimen
     assert outcome.incomplete
     assert content["baseline"]["difference"]["value"] is None
     assert {source["source"] for source in content["thresholds"].values()} == {"validation (Youden)"}
-    assert content["provenance"]["model_sha256"] == fingerprint(workspace.final_model)
+    assert [model["sha256"] for model in content["models"]] == [fingerprint(workspace.final_model)]
 
     table = pl.read_csv(workspace.report / "metrics.csv", infer_schema_length=None)
     assert set(table["split"]) == {"val", "test"}

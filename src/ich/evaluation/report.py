@@ -43,6 +43,7 @@ def write(
         config=yaml.safe_dump(workspace.config.model_dump(mode="json", by_alias=True), sort_keys=False),
         enough_patients=ENOUGH_PATIENTS,
         few_patients=_few_patients(content),
+        given=bool(workspace.config.evaluate.models),
         green=workspace.config.preprocess.green,
         training_sees=_training_sees(workspace.config.train),
     )  # fmt: skip

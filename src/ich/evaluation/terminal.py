@@ -44,6 +44,8 @@ def _lines(content: Mapping[str, Any]) -> list[str]:
         f"baseline, any AUROC of 50-80 HU pixels in the skull {number(baseline['baseline'])}",
         f"model minus baseline {number(baseline['difference'])}",
     ]
+    if len(models := content["models"]) > 1:
+        lines.insert(0, f"mean of {len(models)} models: {', '.join(model['file'] for model in models)}")
     if called := test["subtype_called_without_any"]:
         lines.append(f"called for a subtype but not for any: {called:,} (each label has its own threshold)")
     lines.append(
