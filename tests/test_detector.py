@@ -19,14 +19,14 @@ PREVALENCE = dict(zip(SUBTYPES, (0.03, 0.3, 0.2, 0.3, 0.4), strict=True))
 SIZE = 64
 
 
-def networks(model):
+def networks(model, seed=3):
     plan = {
         "model": model,
         "backbones": {"efficientnet": "EfficientNetV2Demo", "convnext": "ConvNeXtDemo"},
         "weights": "none",
         "heads": {"gate_units": 8, "subtype_units": 8, "attention_width": 8, "attention_heads": 2},
     }
-    return build(Train(**plan), SIZE, seed=3).final
+    return build(Train(**plan), SIZE, seed=seed).final
 
 
 def card(model="cascade", threshold=None, sha256=""):
@@ -167,8 +167,8 @@ def test_a_flat_model_has_any_raised_and_counted(flat, images):
     assert predicted.gated_in.all()
 
 
-def saved(network, folder, described_as):
-    path = folder / "model.keras"
+def saved(network, folder, described_as, name="model"):
+    path = folder / f"{name}.keras"
     network.save(path)
     write_card(path, described_as.model_copy(update={"file_sha256": fingerprint(path)}))
     return path
