@@ -106,13 +106,13 @@ def test_the_report_says_whose_mean_it_is(evaluated):
     ]  # fmt: skip
     assert [each["gate"] for each in models] == [None, {"threshold": 0.5, "chosen": "by hand"}]
     page = (folder / "report.html").read_text()
-    assert "(mean of 2 models: cascade + efficientnet)" in page
+    assert "Evaluation <b>both</b> (mean of 2 models: cascade + efficientnet)" in page
     assert all(each["sha256"] in page for each in models)
     assert "The other has no gate, so that no slice was kept away by all" in page
     assert not (folder / "training_curves.png").exists()
     assert "Thin lines part the phases" not in page
     alone = (Workspace(evaluated["second"]).report / "report.html").read_text()
-    assert "mean of" not in alone
+    assert "mean of 1" not in alone
     assert "gated.keras: cascade, trained as run earlier" in alone
 
 
