@@ -1,6 +1,7 @@
 """Evaluation of models that are named: their mean, on what none of them was trained on."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 from ich.card import read_card, write_card
 from ich.cli import run_command
 from ich.config import Evaluate
+from ich.config.read import load
 from ich.errors import ConfigError, DataError
 from ich.evaluation.evaluate import evaluate
 from ich.files import fingerprint, read_json, write_json
@@ -156,6 +158,10 @@ def test_the_report_of_a_training_is_not_replaced(built):
     (Workspace(config).run / "config.json").write_text("{}")
     with pytest.raises(DataError, match="trained is of a training, whose predictions and report theirs would replace"):
         evaluate(config)
+
+
+def test_one_model_needs_no_brackets(config_file):
+    assert load(config_file(), {"evaluate.models": "a.keras"}).evaluate.models == (Path("a.keras"),)
 
 
 def test_run_does_not_train_one_and_evaluate_others(config_file, capfd):

@@ -1,8 +1,9 @@
 """The whole config: every section, and what must hold between them."""
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ich.config.preparation import Augment, Copy, Data, Index, Names, Phantom, Preprocess, Sample, Split
 from ich.config.section import Count, Fraction, Section, UserPath
@@ -27,6 +28,11 @@ class Evaluate(Section):
         description="Model files whose mean is evaluated, under a `name` that no training has, instead of the trained "
         "model; none: the workspace's final model.",
     )
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _one_needs_no_brackets(cls, models: Any) -> Any:
+        return (models,) if isinstance(models, str | Path) else models
 
 
 class Experiment(Section):
