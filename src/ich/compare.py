@@ -62,7 +62,7 @@ def candidate(config: Experiment, model: ModelName) -> Experiment:
     """The config of one of the models."""
     name = f"{config.name}-{model}"
     train = config.train.model_copy(update={"model": model})
-    return config.model_copy(update={"name": name, "models": f"models/{name}", "train": train})
+    return config.model_copy(update={"name": name, "model_folder": f"models/{name}", "train": train})
 
 
 def markdown(content: Mapping[str, Any]) -> list[str]:

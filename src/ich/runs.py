@@ -35,7 +35,7 @@ def _run(folder: Path, workspace: Workspace) -> dict[str, Any]:
         return {
             "name": folder.name, "model": _at(metrics, "model"),
             "state": f"evaluation of {len(models)} model{'s' * (len(models) != 1)}", "stages": [],
-            "time": _at(metrics, "provenance", "time"), "test_auroc_any": auroc,
+            "seconds": None, "time": _at(metrics, "provenance", "time"), "test_auroc_any": auroc,
         }  # fmt: skip
     return {
         "name": folder.name,
@@ -81,7 +81,7 @@ def _state(folder: Path, rows: list[Row], workspace: Workspace) -> str:
 
 
 def _has_model(folder: Path, workspace: Workspace) -> bool:
-    models = _at(_json(folder / "config.json"), "models")
+    models = _at(_json(folder / "config.json"), "model_folder")
     cards = (workspace.root / (models if isinstance(models, str) else "models")).glob("*_final.json")
     return any(_at(_json(card), "training", "run") == folder.name for card in cards)
 

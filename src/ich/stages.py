@@ -130,9 +130,11 @@ STEPS: dict[StepName, Step] = {
         reads_input=True,
         is_read=False,
     ),
-    "train": Step(_train, "Step 6: train the networks.", ("name", "models", "train", "seed")),
+    "train": Step(_train, "Step 6: train the networks.", ("name", "model_folder", "train", "seed")),
     "evaluate": Step(
-        _evaluate, "Metrics, figures and a report on validation and test data.", ("name", "models", "evaluate", "seed")
+        _evaluate,
+        "Metrics, figures and a report on validation and test data.",
+        ("name", "model_folder", "evaluate", "seed"),
     ),
 }
 

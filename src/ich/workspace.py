@@ -109,7 +109,7 @@ class Workspace:
     @property
     def models(self) -> Path:
         """Step 6: saved models."""
-        return self.root / self.config.models
+        return self.root / self.config.model_folder
 
     @property
     def final_model(self) -> Path:

@@ -42,11 +42,11 @@ class Experiment(Section):
     name: str = Field(
         "default", description="Name of the training run; its folder is runs/<name>.", pattern=r"^[\w-][\w.-]*$"
     )
-    models: str = Field(
+    model_folder: str = Field(
         "models",
-        description="Folder of the workspace that the trained models are saved in, e.g. models/b, so that those of "
-        "another run stay.",
-        pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)?$",
+        description="Folder of the workspace that the trained models are saved in: models, or one in it, e.g. "
+        "models/b, so that the models of another run stay.",
+        pattern=r"^models(/[\w-][\w.-]*)?$",
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(42, description="Seed of everything random.")
     steps: tuple[StepName, ...] = Field(
