@@ -26,7 +26,7 @@ class MeanBrightness:
     """Stands in for a trained detector: every probability is the mean grey level of the image."""
 
     class card:
-        windows, size, aspect = WINDOWS, 64, "pad"
+        windows, size, aspect, input = WINDOWS, 64, "pad", "windows"
 
     def predict(self, images):
         level = images.mean(axis=(1, 2, 3), dtype=np.float64) / 255

@@ -43,6 +43,8 @@ class Card(BaseModel):
         windows: (center, width) in HU of the red, green and blue channel.
         size: rows and columns of the input, in pixels; 32 to 1024, a multiple of 32.
         aspect: what was done to slices that are not square.
+        input: what is red, green and blue: `windows` of a slice, or one window of it and its `neighbours`.
+        neighbours_window: which of `windows` that is, 0 the first.
         gate: of `cascade` and `modified-cascade`; None for a flat model.
         conditional_prevalence: P(subtype | any) among natural training slices, before sampling and augmentation.
         training: the run's name, its stages, slices, priors (`ich.training.sampling.priors`), best validation losses.
@@ -57,6 +59,8 @@ class Card(BaseModel):
     windows: Annotated[tuple[Window, ...], Field(min_length=3, max_length=3)]
     size: Annotated[int, Field(ge=32, le=1024, multiple_of=32)]
     aspect: Literal["pad", "stretch"]
+    input: Literal["windows", "neighbours"] = "windows"  # of cards that do not say: all were
+    neighbours_window: Literal[0, 1, 2] = 0
     gate: Gate | None
     conditional_prevalence: dict[Label, Probability]
     training: dict[str, Any]

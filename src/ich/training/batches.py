@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ich.augmentation import draw, item_keys
 from ich.config import TrainingAugmentation
 from ich.data import Manifest, prefetch
-from ich.png import read_pngs
 from ich.training.devices import shared_out
 from ich.training.step import Batch
 
@@ -59,7 +58,7 @@ def training_batches(
 
     def load(job: tuple[int, NDArray[np.intp], NDArray[np.uint64]]) -> Batch:
         epoch, rows, each = job
-        images = read_pngs([slices.paths[i] for i in rows], size)
+        images = slices.read(rows, size)
         batch = Batch(images, draw(augmentation, seed, epoch, each), labels[rows])
         in_parts: Batch = jax.tree.map(lambda array: array.reshape(*shape, *array.shape[1:]), batch)
         return in_parts

@@ -21,7 +21,6 @@ from ich.files import read_json, write_json
 from ich.labels import Label
 from ich.models.build import Networks, set_trainable, start_stage2_from_gate
 from ich.models.forward import compile_forward
-from ich.png import read_pngs
 from ich.progress import progress_bar
 from ich.training import devices
 from ich.training.batches import Chances, epoch_rows, on_device, training_batches
@@ -286,8 +285,8 @@ def _note_not_finite(fit: StageFit, phase: Phase, epoch: int, told: dict[str, An
 
 
 def _show_samples(fit: StageFit) -> None:
-    slices = fit.validation.slices.take(sample_rows(fit.validation.targets))
-    fit.events.show_samples(slices.ids, read_pngs(slices.paths, fit.validation.size))
+    slices, rows = fit.validation.slices, sample_rows(fit.validation.targets)
+    fit.events.show_samples([slices.ids[row] for row in rows], slices.read(rows, fit.validation.size))
 
 
 def _tell_samples(fit: StageFit, epoch: int, probabilities: NDArray[np.float32]) -> None:

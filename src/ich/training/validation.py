@@ -91,7 +91,7 @@ def predict(
         outputs.append(np.asarray(under_way.popleft()))
         done(min(batch_size, len(slices) - (len(outputs) - 1) * batch_size))
 
-    read = image_batches(slices.paths, size, batch_size)
+    read = image_batches(slices, size, batch_size)
     with closing(
         prefetch(lambda images: shared_out(pad_batch(images, batch_size), axis=0), read, threads=1)
     ) as batches:
