@@ -306,6 +306,11 @@ def _edit_the_window_of_the_card(workspace: Workspace) -> None:
     card.write_text(json.dumps(content))
 
 
+def _edit_the_input_of_the_card(workspace: Workspace) -> None:
+    card = workspace.final_model.with_suffix(".json")
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"neighbours_window": 2}))
+
+
 def _empty_the_config_of_the_card(workspace: Workspace) -> None:
     card = workspace.final_model.with_suffix(".json")
     card.write_text(json.dumps(json.loads(card.read_text()) | {"config": {}}))
@@ -331,6 +336,7 @@ def _train_with_other_settings(workspace: Workspace) -> None:
         (_split_anew, "the model was trained with another splits.json"),
         (_train_with_other_settings, "trained with train.heads.gate_units 7, now 512; train again"),
         (_edit_the_window_of_the_card, r"the card of cascade_final\.keras contradicts the config it holds"),
+        (_edit_the_input_of_the_card, r"the card of cascade_final\.keras contradicts the config it holds"),
         (_empty_the_config_of_the_card, r"trained with preprocess\.size not set, now 64; train again"),
         (_train_another_run, "the saved model is cascade of run other, not cascade of run default"),
     ],
