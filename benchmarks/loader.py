@@ -34,7 +34,7 @@ from rich.table import Table
 
 from benchmarks.measure import machine, verdict
 from ich.config.read import validate
-from ich.data import image_batches, prefetch
+from ich.data import Manifest, image_batches, prefetch
 from ich.phantom.dataset import phantom
 from ich.prepare.index import index
 from ich.prepare.preprocess import preprocess
@@ -111,8 +111,12 @@ def measured(way: Batches, paths: list[Path], threads: int) -> Took:
 
 
 def ours(paths: Sequence[Path], threads: int) -> None:
-    for _ in image_batches(paths, SIZE, BATCH, threads):
+    for _ in image_batches(slices_of(paths), SIZE, BATCH, threads):
         pass
+
+
+def slices_of(paths: Sequence[Path]) -> Manifest:
+    return Manifest(tuple(path.stem for path in paths), tuple(paths), np.zeros((len(paths), 6), np.uint8))
 
 
 def one_by_one(decode: Callable[[Path], NDArray[np.uint8]]) -> Batches:
@@ -151,7 +155,7 @@ WAYS: dict[str, Batches] = {OURS: ours, OPENCV: one_by_one(by_opencv), PILLOW: o
 
 def differences(paths: list[Path]) -> str:
     """How many images the ways do not agree on; nothing if they agree."""
-    images = (image for batch in image_batches(paths, SIZE, BATCH) for image in batch)
+    images = (image for batch in image_batches(slices_of(paths), SIZE, BATCH) for image in batch)
     wrong = sum(
         not (np.array_equal(image, by_opencv(path)) and np.array_equal(image, by_pillow(path)))
         for image, path in zip(images, paths, strict=True)

@@ -83,9 +83,8 @@ def squares_experiment(root: Path, **settings: Any) -> Experiment:
         "batch_size": 16,
     }
     data = {"labels": str(root / "labels.csv"), "dicom": str(root)}
-    return validate(
-        {"workspace": str(root), "data": data, "preprocess": {"size": 64}, "train": plan | settings}, "test"
-    )
+    sections = {"preprocess": {"size": 64}, "augment": {"target": 0}, "train": plan | settings}
+    return validate({"workspace": str(root), "data": data} | sections, "test")
 
 
 def load(path: Path) -> keras.Model:

@@ -41,6 +41,13 @@ def test_a_card_is_read_as_it_was_written(model):
     assert (card.labels, card.windows[1], card.size) == (LABELS, (40, 80), 64)
 
 
+def test_an_older_card_is_of_a_model_of_windows(model):
+    content = json.loads(card_path(model).read_text())
+    del content["input"], content["neighbours_window"]
+    card_path(model).write_text(json.dumps(content))
+    assert (read_card(model).input, read_card(model).neighbours_window) == ("windows", 0)
+
+
 def test_no_model(tmp_path):
     with pytest.raises(DataError, match=r"nothing\.keras does not exist"):
         read_card(tmp_path / "nothing.keras")
@@ -82,6 +89,8 @@ def test_another_models_card(model):
         ("conditional_prevalence", dict.fromkeys([*SUBTYPES[1:], "two\nlines"], 0.2)),
         *[("conditional_prevalence.subdural", value) for value in (-0.1, 1.1, float("nan"), [0.2])],
         ("training", None),
+        ("input", "slices"),
+        *[("neighbours_window", value) for value in (3, "0", None)],
     ],
 )
 def test_an_odd_card_is_refused_in_one_line(model, key, value):

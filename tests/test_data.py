@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ich.data import image_batches, pad_batch, prefetch, read_manifest
+from ich.data import Manifest, image_batches, pad_batch, prefetch, read_manifest
 from ich.errors import DataError
 from ich.labels import LABELS
 
@@ -41,7 +41,8 @@ def test_an_empty_table_is_an_error(tmp_path):
 
 def test_every_image_comes_once_and_in_order(tmp_path):
     paths = [write(tmp_path / f"{i}.png", np.full((4, 4, 3), i, np.uint8)) for i in range(11)]
-    batches = list(image_batches(paths, size=4, batch_size=3))
+    slices = Manifest(tuple(map(str, paths)), tuple(paths), np.zeros((11, 6), np.uint8))
+    batches = list(image_batches(slices, size=4, batch_size=3))
     assert [len(batch) for batch in batches] == [3, 3, 3, 2]
     assert np.concatenate(batches)[:, 0, 0, 0].tolist() == list(range(11))
 

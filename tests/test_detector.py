@@ -5,6 +5,7 @@ import pytest
 
 from ich.card import Card, Gate, card_path, write_card
 from ich.config import Train
+from ich.data import Manifest
 from ich.detector import Detector, compile_forward, load_detector
 from ich.errors import DataError
 from ich.files import fingerprint
@@ -130,7 +131,8 @@ def test_files_give_what_their_pixels_give(gated, images, tmp_path):
     for path, image in zip(paths, images, strict=True):
         cv2.imwrite(str(path), image[..., ::-1])
     counted = []
-    predicted = detector.predict_files(paths, batch_size=4, done=counted.append)
+    slices = Manifest(tuple(map(str, paths)), tuple(paths), np.zeros((len(paths), 6), np.uint8))
+    predicted = detector.predict_files(slices, batch_size=4, done=counted.append)
     assert np.array_equal(predicted.probabilities, expected.probabilities)
     assert counted == [4, 4, 3]
 

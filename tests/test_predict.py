@@ -26,7 +26,7 @@ class MeanBrightness:
     """Stands in for a trained detector: every probability is the mean grey level of the image."""
 
     class card:
-        windows, size, aspect, model, file_sha256 = WINDOWS, 64, "pad", "cascade", "0123"
+        windows, size, aspect, input, model, file_sha256 = WINDOWS, 64, "pad", "windows", "cascade", "0123"
 
     def __init__(self, models=(None,)):
         self.members = [self] * len(models)

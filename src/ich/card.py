@@ -14,7 +14,8 @@ from ich.labels import LABELS, SUBTYPES, Label
 Probability = Annotated[float, Field(ge=0, le=1)]
 Window = tuple[float, Annotated[float, Field(gt=0)]]
 
-IMAGE_KEYS = ("windows", "size", "aspect")  # of the card, and of the config's `preprocess`: what an image is to a model
+# Keys of the card, and of the config's `preprocess` or `train`, that say what an image is to a model.
+IMAGE_KEYS = ("windows", "size", "aspect", "input", "neighbours_window")
 
 # Strict, since a card is written by `train` and by nobody else: a threshold of `true` is damage, not 1.
 _FROZEN = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
@@ -47,6 +48,8 @@ class Card(BaseModel):
         windows: (center, width) in HU of the red, green and blue channel.
         size: rows and columns of the input, in pixels; 32 to 1024, a multiple of 32.
         aspect: what was done to slices that are not square.
+        input: what is red, green and blue: `windows` of a slice, or one window of it and its `neighbours`.
+        neighbours_window: which of `windows` that is, 0 the first.
         gate: of `cascade` and `modified-cascade`; None for a flat model.
         conditional_prevalence: P(subtype | any) among natural training slices, before sampling and augmentation.
         training: the run's name, number of parameters, its stages, slices, priors (`ich.training.sampling.priors`),
@@ -62,6 +65,8 @@ class Card(BaseModel):
     windows: Annotated[tuple[Window, ...], Field(min_length=3, max_length=3)]
     size: Annotated[int, Field(ge=32, le=1024, multiple_of=32)]
     aspect: Literal["pad", "stretch"]
+    input: Literal["windows", "neighbours"] = "windows"  # of cards that do not say: all were
+    neighbours_window: Literal[0, 1, 2] = 0
     gate: Gate | None
     conditional_prevalence: dict[Label, Probability]
     training: dict[str, Any]

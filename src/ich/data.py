@@ -2,9 +2,9 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +25,30 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """What lies before and after each of n slices (`ich.neighbours`).
+
+    Attributes:
+        paths: PNG files of these slices and of all that lie beside them.
+        rows: (n, 3) which of `paths` are the slice before, the slice itself, and the one after: red, green and blue.
+        window: 0, 1 or 2: the channel of each file that is taken.
+    """
+
+    paths: tuple[Path, ...]
+    rows: NDArray[np.intp]
+    window: int
+
+    def read(self, rows: NDArray[np.intp], size: int) -> NDArray[np.uint8]:
+        """See `Manifest.read`; each file is decoded once, however many slices it lies beside."""
+        files, places = np.unique(self.rows[rows], return_inverse=True)
+        levels = read_pngs([self.paths[file] for file in files], size)[..., self.window]
+        images = np.empty((len(rows), size, size, 3), np.uint8)
+        for channel, place in enumerate(places.reshape(-1, 3).T):
+            images[..., channel] = levels[place]
+        return images
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Slices of one split.
 
@@ -32,18 +56,43 @@ class Manifest:
         ids: n ImageIDs; an augmented image has its own.
         paths: n PNG files.
         labels: (n, 6) uint8, 0 or 1, in label order.
+        neighbours: of each slice; None: an image is the three windows of its slice.
     """
 
     ids: tuple[str, ...]
     paths: tuple[Path, ...]
     labels: NDArray[np.uint8]
+    neighbours: Neighbours | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, rows: NDArray[np.intp]) -> "Manifest":
-        """Some of the slices, in the order of `rows`."""
-        return Manifest(tuple(self.ids[i] for i in rows), tuple(self.paths[i] for i in rows), self.labels[rows])
+        """Some of the slices, in the order of `rows`; their neighbours are the same as before."""
+        beside = self.neighbours and replace(self.neighbours, rows=self.neighbours.rows[rows])
+        ids, paths = (tuple(names[i] for i in rows) for names in (self.ids, self.paths))
+        return Manifest(ids, paths, self.labels[rows], beside)
+
+    def beside(self, neighbours: Neighbours) -> "Manifest":
+        """The same slices as images of three neighbours each."""
+        return replace(self, neighbours=neighbours)
+
+    def read(self, rows: NDArray[np.intp], size: int) -> NDArray[np.uint8]:
+        """What the network sees of some slices: their images from step 3 or 5, or one window of three neighbours.
+
+        Args:
+            rows: k of the n slices.
+            size: rows and columns that the files must have.
+
+        Returns:
+            (k, size, size, 3) uint8.
+
+        Raises:
+            DataError: a file cannot be used; see `ich.png.read_png`.
+        """
+        if self.neighbours is not None:
+            return self.neighbours.read(rows, size)
+        return read_pngs([self.paths[row] for row in rows], size)
 
 
 def read_manifest(table: Path, images: Path) -> Manifest:
@@ -71,11 +120,11 @@ def read_manifest(table: Path, images: Path) -> Manifest:
 
 
 def image_batches(
-    paths: Sequence[Path], size: int, batch_size: int, threads: int | None = None
+    slices: Manifest, size: int, batch_size: int, threads: int | None = None
 ) -> Generator[NDArray[np.uint8]]:
     """All images in order, (batch_size, size, size, 3) uint8 at a time; the last batch may be shorter."""
-    starts = range(0, len(paths), batch_size)
-    return prefetch(lambda start: read_pngs(paths[start : start + batch_size], size), starts, threads)
+    rows, starts = np.arange(len(slices)), range(0, len(slices), batch_size)
+    return prefetch(lambda start: slices.read(rows[start : start + batch_size], size), starts, threads)
 
 
 def pad_batch(batch: NDArray[Number], batch_size: int) -> NDArray[Number]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich.card import Card, read_card
-from ich.data import image_batches, pad_batch
+from ich.data import Manifest, image_batches, pad_batch
 from ich.errors import DataError, one_line
 from ich.labels import LABELS, SUBTYPES
 from ich.models.cascade import split_cascade
@@ -61,7 +61,7 @@ class Predictor(ABC):
         """Probabilities of images.
 
         Args:
-            images: (n, size, size, 3) uint8 RGB, windowed as the card says (`ich.windows`).
+            images: (n, size, size, 3) uint8, made as the card says (`ich.slice_images`).
             batch_size: slices that are computed together; changes no result.
 
         Raises:
@@ -75,21 +75,19 @@ class Predictor(ABC):
         batch_size = max(1, min(batch_size, len(images)))
         return self._predict((images[i : i + batch_size] for i in range(0, len(images), batch_size)), batch_size)
 
-    def predict_files(
-        self, paths: Sequence[Path], batch_size: int = 32, done: Callable[[int], object] = int
-    ) -> Predictions:
-        """Probabilities of PNG files that step 3 wrote, read in the background; any number of them.
+    def predict_files(self, slices: Manifest, batch_size: int = 32, done: Callable[[int], object] = int) -> Predictions:
+        """Probabilities of slices from the PNG files that step 3 wrote, read in the background; any number of them.
 
         Args:
-            paths: PNG files.
+            slices: with their neighbours, if the model was trained so (`ich.neighbours.read_slices`).
             batch_size: slices that are computed together; changes no result.
             done: called with the number of slices just done, e.g. to advance a progress bar.
 
         Raises:
             DataError: a file cannot be used; see `ich.png.read_png`.
         """
-        batch_size = max(1, min(batch_size, len(paths)))
-        return self._predict(image_batches(paths, self.card.size, batch_size), batch_size, done)
+        batch_size = max(1, min(batch_size, len(slices)))
+        return self._predict(image_batches(slices, self.card.size, batch_size), batch_size, done)
 
     @abstractmethod
     def _predict(

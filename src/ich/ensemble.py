@@ -16,7 +16,7 @@ class Ensemble(Predictor):
     """Mean of the members' probabilities, each with its own gate. `any` is never less than a subtype, as in each.
 
     Attributes:
-        card: the first member's, of which windows, size and aspect are those of all.
+        card: the first member's, of which `ich.card.IMAGE_KEYS` are those of all.
     """
 
     def __init__(self, members: Sequence[Detector]) -> None:

@@ -75,6 +75,8 @@ def images_needed(positives: Mapping[str, int], slices: int, config: Experiment)
     how, share = config.sample, config.split.shares[0] if config.sample.scope == "train" else 1.0
     positive, negative = share * positives["any"], share * (slices - positives["any"])
     drawn = min(positive, 6 * how.per_label or positive) + min(negative, how.negatives or negative)
+    if how.whole_series:  # at most
+        drawn = share * slices
     training = {label: config.split.shares[0] * positives[label] for label in config.augment.labels}
     copies = [max(0.0, config.augment.target - positive) for positive in training.values() if positive]
     return round(drawn + (1 - share) * slices + (sum(copies) if "augment" in config.steps else 0))

@@ -1,8 +1,8 @@
-"""Probabilities for DICOM files: read, window, run the detector, in order along each series."""
+"""Probabilities for DICOM files: headers, then images in order along each series, through the detector."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,13 @@ import polars as pl
 from ich.detector import Predictor
 from ich.dicom.find import find_files
 from ich.dicom.header import SliceHeader
-from ich.dicom.read import CtSlice, read_slice
 from ich.dicom.series import order_series
 from ich.ensemble import load_models
-from ich.errors import DataError, UnreadableSlice, printable
+from ich.errors import DataError, printable
 from ich.files import write_csv
 from ich.labels import LABELS
 from ich.progress import progress_bar
-from ich.windows import rgb_from_hu
+from ich.slice_images import SliceImage, read_headers, slice_images
 
 COLUMNS = (
     "file",
@@ -33,7 +32,7 @@ COLUMNS = (
 )  # of the CSV
 _NO_SERIES = "unknown"
 _UNNAMED = "no SeriesInstanceUID: these slices may be of several series"
-_AT_ONCE = 256  # slices held in memory: 50 MB as images of 256 pixels, 135 MB as HU of 512
+_AT_ONCE = 256  # slices whose images are held in memory: 50 MB of 256 pixels
 
 
 @dataclass(frozen=True)
@@ -92,19 +91,20 @@ def predict(inputs: Iterable[Path], models: Sequence[Path]) -> SeriesPredictions
     """
     paths = find_files(inputs)
     detector = load_models(models)
-    rows, headers, unreadable = [], [], []
-    with progress_bar("predict", total=len(paths)) as advance:
-        for start in range(0, len(paths), _AT_ONCE):
-            group = paths[start : start + _AT_ONCE]
-            slices, failures = _read(group)
-            unreadable += failures
-            rows += _predict_slices(detector, slices)
-            headers += [ct.header for _, ct in slices]
-            advance(len(group))
-    if not rows:
-        first = f"; {unreadable[0][0]}: {unreadable[0][1]}" if unreadable else ""
+    with progress_bar("read headers", total=len(paths)) as advance:
+        headers, unreadable = read_headers(paths, advance)
+    found: dict[int, tuple[dict[str, Any], SliceHeader]] = {}
+    with progress_bar("predict", total=len(headers)) as advance:
+        images = slice_images(paths, headers, detector.card, unreadable, advance)
+        while group := list(islice(images, _AT_ONCE)):
+            rows = _predict_slices(detector, group, paths)
+            found |= {each.number: (row, each.header) for each, row in zip(group, rows, strict=True)}
+    failures = [(printable(paths[number]), unreadable[number]) for number in sorted(unreadable)]
+    if not found:
+        first = f"; {failures[0][0]}: {failures[0][1]}" if failures else ""
         raise DataError(f"no readable CT slice among {len(paths)} files{first}")
-    return SeriesPredictions(*_in_order(rows, headers), unreadable, _about(models, detector))
+    in_order_of_files = [found[number] for number in sorted(found)]
+    return SeriesPredictions(*_in_order(in_order_of_files), failures, _about(models, detector))
 
 
 def refuse_output(output: Path) -> None:
@@ -131,18 +131,6 @@ def _is_our_table(path: Path) -> bool:
         return file.read(len(header) + 1).rstrip(b"\n") == header
 
 
-def _read(paths: list[Path]) -> tuple[list[tuple[Path, CtSlice]], list[tuple[str, str]]]:
-    slices, failures = [], []
-    for path in paths:
-        try:
-            if path.exists() and not path.is_file():
-                raise UnreadableSlice("not a regular file")
-            slices.append((path, read_slice(path)))
-        except UnreadableSlice as error:
-            failures.append((printable(path), str(error)))
-    return slices, failures
-
-
 def _about(models: Sequence[Path], detector: Predictor) -> list[dict[str, str]]:
     cards = [member.card for member in detector.members]
     return [
@@ -151,30 +139,25 @@ def _about(models: Sequence[Path], detector: Predictor) -> list[dict[str, str]]:
     ]
 
 
-def _predict_slices(detector: Predictor, slices: list[tuple[Path, CtSlice]]) -> list[dict[str, Any]]:
-    if not slices:
-        return []
-    card = detector.card
-    images = np.stack([rgb_from_hu(ct.hu, card.windows, card.size, card.aspect) for _, ct in slices])
-    predictions = detector.predict(images)
+def _predict_slices(detector: Predictor, slices: list[SliceImage], paths: list[Path]) -> list[dict[str, Any]]:
+    predictions = detector.predict(np.stack([each.image for each in slices]))
     return [
         {
-            "file": printable(path),
-            "series": ct.header.series or _NO_SERIES,
-            "repairs": list(ct.hounsfield.repairs),
+            "file": printable(paths[each.number]),
+            "series": each.header.series or _NO_SERIES,
+            "repairs": list(each.repairs),
             "gated_in": bool(gated_in),
             **{label: float(value) for label, value in zip(LABELS, probabilities, strict=True)},
         }
-        for (path, ct), probabilities, gated_in in zip(
-            slices, predictions.probabilities, predictions.gated_in, strict=True
-        )
+        for each, probabilities, gated_in in zip(slices, predictions.probabilities, predictions.gated_in, strict=True)
     ]
 
 
 def _in_order(
-    rows: list[dict[str, Any]], headers: list[SliceHeader]
+    found: list[tuple[dict[str, Any], SliceHeader]],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Series in the order met, slices along the normal; and what there is to say of each series."""
+    rows, headers = zip(*found, strict=True)
     members: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
         members.setdefault(row["series"], []).append(number)

@@ -4,7 +4,7 @@ import base64
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +16,7 @@ from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 
 from ich.card import Card, Gate, write_card
 from ich.config import Experiment
+from ich.data import Manifest
 from ich.errors import DataError
 from ich.evaluation import evaluate as stage
 from ich.evaluation import plots, report
@@ -34,13 +35,13 @@ class FakeDetector:
     def __init__(self, truth: dict[str, list[int]]) -> None:
         self.truth = truth
 
-    def predict_files(self, paths: Sequence[Path], done: Callable[[int], object] = int) -> SimpleNamespace:
+    def predict_files(self, slices: Manifest, done: Callable[[int], object] = int) -> SimpleNamespace:
         rng = np.random.default_rng(0)
-        labels = np.array([self.truth[path.stem] for path in paths])
+        labels = np.array([self.truth[image_id] for image_id in slices.ids])
         probabilities = np.clip(0.15 + 0.5 * labels + rng.normal(size=labels.shape) * 0.2, 0.11, 1)
         probabilities[::4] = 0.05
         probabilities[:, 0] = probabilities.max(axis=1)
-        done(len(paths))
+        done(len(slices))
         return SimpleNamespace(
             probabilities=probabilities.astype(np.float32), gated_in=probabilities[:, 0] >= 0.1, raised=0
         )
@@ -305,6 +306,11 @@ def _edit_the_window_of_the_card(workspace: Workspace) -> None:
     card.write_text(json.dumps(content))
 
 
+def _edit_the_input_of_the_card(workspace: Workspace) -> None:
+    card = workspace.final_model.with_suffix(".json")
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"neighbours_window": 2}))
+
+
 def _empty_the_config_of_the_card(workspace: Workspace) -> None:
     card = workspace.final_model.with_suffix(".json")
     card.write_text(json.dumps(json.loads(card.read_text()) | {"config": {}}))
@@ -320,8 +326,8 @@ def _train_with_other_settings(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_empty_the_test_table, "split test holds no slice"),
-        (_lose_an_image, r"ID_test000.png does not exist \(1 of 48 images of split test\)"),
+        (_empty_the_test_table, "data_test.csv has no rows"),
+        (_lose_an_image, r"ID_test000.png does not exist \(1 of the 48 images that data_test.csv lists"),
         (_lose_the_model, "cascade_final.keras does not exist"),
         (_lose_the_ledger, "slices.parquet does not exist"),
         (_cut_the_ledger_off, r"slices.parquet cannot be read \(.*\); delete it and run its step again"),
@@ -330,6 +336,7 @@ def _train_with_other_settings(workspace: Workspace) -> None:
         (_split_anew, "the model was trained with another splits.json"),
         (_train_with_other_settings, "trained with train.heads.gate_units 7, now 512; train again"),
         (_edit_the_window_of_the_card, r"the card of cascade_final\.keras contradicts the config it holds"),
+        (_edit_the_input_of_the_card, r"the card of cascade_final\.keras contradicts the config it holds"),
         (_empty_the_config_of_the_card, r"trained with preprocess\.size not set, now 64; train again"),
         (_train_another_run, "the saved model is cascade of run other, not cascade of run default"),
     ],
@@ -351,11 +358,9 @@ def test_a_model_that_gives_no_probabilities_is_refused(
 ):
     config = made_up()
 
-    def predict_files(
-        self: FakeDetector, paths: Sequence[Path], done: Callable[[int], object] = int
-    ) -> SimpleNamespace:
+    def predict_files(self: FakeDetector, slices: Manifest, done: Callable[[int], object] = int) -> SimpleNamespace:
         return SimpleNamespace(
-            probabilities=np.full((len(paths), 6), wrong, np.float32), gated_in=np.ones(len(paths), bool), raised=0
+            probabilities=np.full((len(slices), 6), wrong, np.float32), gated_in=np.ones(len(slices), bool), raised=0
         )
 
     monkeypatch.setattr(FakeDetector, "predict_files", predict_files)

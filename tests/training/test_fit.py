@@ -55,7 +55,7 @@ def test_a_cascade_learns_and_its_parts_are_saved(cascade):
     assert {path.name for path in outcome.outputs} == names | {"history.csv"}
     assert all(path.exists() for path in outcome.outputs)
     val = read_manifest(workspace.table("val"), workspace.images("val"))
-    predicted = load_detector(workspace.models / "cascade_final.keras").predict_files(val.paths)
+    predicted = load_detector(workspace.models / "cascade_final.keras").predict_files(val)
     assert roc_auc_score(val.labels, predicted.probabilities, average="macro") > 0.95
 
 

@@ -130,6 +130,30 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _neighbours_can_be_there(self) -> Self:
+        before_sample = self.steps[: self.steps.index("sample")] if "sample" in self.steps else self.steps
+        if self.sample.whole_series and "index" not in before_sample:
+            raise ValueError(
+                "sample.whole_series is true, so index, which tells what a series holds, must come before sample in "
+                "steps (or set sample.whole_series: false)"
+            )
+        if self.train.input == "windows":
+            return self
+        wrong = None
+        if "index" not in self.steps:
+            wrong = "index, which tells what a series holds, is not in steps; add it"
+        elif self.split.unit == "slice":
+            wrong = "split.unit is slice, and a neighbour could be in another split; set split.unit: patient"
+        elif "augment" in self.steps and self.augment.target:
+            wrong = (
+                f"augment.target is {self.augment.target}, and neighbours of augmented images are not augmented; set "
+                "augment.target: 0 (train.sampling: balanced draws rare classes more often)"
+            )
+        if wrong:
+            raise ValueError(f"train.input is neighbours, but {wrong}, or train.input: windows")
+        return self
+
+    @model_validator(mode="after")
     def _weights_fit_the_backbones(self) -> Self:
         demo = [name for name in self.train.used_backbones if name.endswith("Demo")]
         if "train" in self.steps and demo and self.train.weights != "none":

@@ -103,6 +103,11 @@ class Sample(Section):
         description="Sample from all slices (the notebooks), or only from the training split; validation and test "
         "then keep every slice, hence the natural prevalence.",
     )
+    whole_series: bool = Field(
+        False,
+        description="Take every slice of each series that holds a chosen slice, so that neighbours are there "
+        "(train.input: neighbours). Needs index before sample.",
+    )
 
 
 class Copy(Section):

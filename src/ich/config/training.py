@@ -126,6 +126,15 @@ class Train(Section):
         "cascade",
         description="Gate and subtype stage (`modified-`: with one EfficientNet for both), or one flat network.",
     )
+    input: Literal["windows", "neighbours"] = Field(
+        "windows",
+        description="What is red, green and blue: a slice's three windows, or one window of three slices: the one "
+        "before along the series, the slice itself, and the one after. Neighbours need index in steps, whole series "
+        "(sample.whole_series) and augment.target: 0.",
+    )
+    neighbours_window: Literal[0, 1, 2] = Field(
+        0, description="With `neighbours`: of preprocess's red (0), green (1) and blue (2) window, the one."
+    )
     backbones: Backbones = Backbones()
     weights: str = Field(
         "imagenet", description="`imagenet`, a folder with Keras's weight files, or `none`: a random start."

@@ -18,6 +18,7 @@ from ich.evaluation.predictions import Scored
 from ich.evaluation.thresholds import Threshold, choose
 from ich.files import fingerprint, read_parquet, write_bytes, write_csv, write_json, write_parquet
 from ich.labels import IMAGE_ID, LABELS, is_augmented, read_table
+from ich.neighbours import read_slices
 from ich.prepare.ledger import IDENTITY_SCHEMA
 from ich.progress import progress_bar
 from ich.sources import locate_files
@@ -107,8 +108,9 @@ def _refuse_other_training(card: Card, workspace: Workspace) -> None:
     changed = differences(card.config, config.model_dump(mode="json", by_alias=True), ("preprocess", "train"))
     if change := next(changed, None):
         raise DataError(f"the saved model was trained with {change}; train again")
-    made_for = (card.windows, card.size, card.aspect)
-    if made_for != (config.preprocess.windows, config.preprocess.size, config.preprocess.aspect):
+    made_for = (card.windows, card.size, card.aspect, card.input, card.neighbours_window)
+    how, train = config.preprocess, config.train
+    if made_for != (how.windows, how.size, how.aspect, train.input, train.neighbours_window):
         raise DataError(f"the card of {workspace.final_model.name} contradicts the config it holds; train again")
 
 
@@ -116,11 +118,10 @@ def _predict(workspace: Workspace, tables: Mapping[str, pl.DataFrame]) -> tuple[
     from ich.ensemble import load_models  # Keras loads only when a network runs, not to score predictions
     from ich.keras_backend import keep_compiled_in
 
-    folders = {"val": workspace.images("val"), "test": workspace.images("test")}
-    held_out = {split: tables[split] for split in HELD_OUT}
-    files = predictions.image_files(held_out, folders)
+    slices = {"val": read_slices(workspace, "val"), "test": read_slices(workspace, "test")}
     keep_compiled_in(workspace.compiled)
-    return predictions.predict(load_models(models.files(workspace)), held_out, files)
+    held_out = {split: tables[split] for split in HELD_OUT}
+    return predictions.predict(load_models(models.files(workspace)), held_out, slices)
 
 
 def _findings(

@@ -38,6 +38,8 @@ def refuse_unfit(cards: Sequence[Card], workspace: Workspace) -> None:
         DataError: the name is that of a training, or a model may have seen what is held out, or sees other images.
     """
     _refuse_name_of_a_training(workspace)
+    config = workspace.config
+    images_here = dict(config.train) | dict(config.preprocess)
     for path, card in zip(files(workspace), cards, strict=True):
         if card.training.get("splits_sha256") != fingerprint(workspace.splits):
             raise DataError(
@@ -45,7 +47,7 @@ def refuse_unfit(cards: Sequence[Card], workspace: Workspace) -> None:
                 "on; leave it out of evaluate.models (`ich predict` takes it)"
             )
         for key in IMAGE_KEYS:
-            here = getattr(workspace.config.preprocess, key)
+            here = images_here[key]
             if getattr(card, key) != here:
                 raise DataError(
                     f"{path} was trained with {key} {getattr(card, key)}, the images here have {here}; leave it out of "

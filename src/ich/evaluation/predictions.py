@@ -5,13 +5,13 @@ whether stage 2 ran).
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ich.data import Manifest
 from ich.errors import DataError
 from ich.labels import IMAGE_ID, LABELS
 from ich.progress import progress_bar
@@ -39,35 +39,15 @@ class Scored(NamedTuple):
     gated_in: NDArray[np.bool_]
 
 
-def image_files(tables: Mapping[str, pl.DataFrame], folders: Mapping[str, Path]) -> dict[str, list[Path]]:
-    """The PNG file of every slice of every split, in the tables' order.
-
-    Raises:
-        DataError: a split is empty, or an image is not there.
-    """
-    files = {}
-    for split, table in tables.items():
-        if table.is_empty():
-            raise DataError(f"split {split} holds no slice; add data or change split.fractions, and run split again")
-        files[split] = [folders[split] / f"{image_id}.png" for image_id in table[IMAGE_ID]]
-        missing = [file for file in files[split] if not file.is_file()]
-        if missing:
-            raise DataError(
-                f"{missing[0]} does not exist ({len(missing)} of {len(table)} images of split {split}); "
-                "run preprocess and split again"
-            )
-    return files
-
-
 def predict(
-    detector: "Predictor", tables: Mapping[str, pl.DataFrame], files: Mapping[str, list[Path]]
+    detector: "Predictor", tables: Mapping[str, pl.DataFrame], slices: Mapping[str, Manifest]
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Run the detector on the images of some splits.
 
     Args:
         detector: from `ich.ensemble.load_models`.
         tables: split -> its slices with patient, study, series and the six labels.
-        files: from `image_files`.
+        slices: split -> where the images of the same slices are, in the table's order.
 
     Returns:
         The table of this module's docstring; and for each split, in how many slices a flat model's `any` had to be
@@ -79,7 +59,7 @@ def predict(
     parts, raised = [], {}
     for split, table in tables.items():
         with progress_bar(f"predict {split}", len(table)) as done:
-            found = detector.predict_files(files[split], done=done)
+            found = detector.predict_files(slices[split], done=done)
         probabilities = _checked(found.probabilities, split, len(table))
         parts.append(_rows(split, table, probabilities, found.gated_in))
         raised[split] = int(np.count_nonzero(found.raised))

@@ -5,11 +5,13 @@ import polars as pl
 
 from ich.config import Experiment
 from ich.errors import DataError
-from ich.files import write_csv
+from ich.files import read_parquet, write_csv
 from ich.labels import IMAGE_ID, LABELS, counts, read_long_labels
 from ich.prepare.patients import patients
 from ich.prepare.splits_file import read_assignment
 from ich.workspace import Outcome, Workspace
+
+_SERIES = {IMAGE_ID: pl.String, "series": pl.String}  # what is read of the index
 
 
 def sample(config: Experiment) -> Outcome:
@@ -18,8 +20,10 @@ def sample(config: Experiment) -> Outcome:
     With `sample.scope: train` only training slices are sampled and every validation and test slice is kept; with
     `all` the draw is the notebooks', id for id.
 
+    With `sample.whole_series` the other slices of their series come too.
+
     Raises:
-        DataError: the label file is missing or wrong.
+        DataError: the label file is missing or wrong, or the index is not there.
     """
     workspace = Workspace(config)
     labels, duplicates = read_long_labels(workspace.label_csv)
@@ -31,12 +35,19 @@ def sample(config: Experiment) -> Outcome:
         pool = in_split.filter(pl.col("split") == "train").drop("split")
         kept = in_split.filter(pl.col("split") != "train").drop("split")
     drawn = draw(pool, config.sample.per_label, config.sample.negatives, config.seed)
+    added = {}
+    if config.sample.whole_series:
+        alone, drawn = drawn, whole_series(pool, drawn, read_parquet(workspace.index, _SERIES))
+        added["added, the rest of their series"] = len(drawn) - len(alone)
     chosen = pl.concat([drawn, kept]).sort(IMAGE_ID)
     write_csv(workspace.sampled, chosen)
     return Outcome(
-        counts={"labelled": len(labels), "duplicated label rows": duplicates, "sampled": len(chosen), **counts(chosen)},
+        counts={
+            "labelled": len(labels), "duplicated label rows": duplicates, "sampled": len(chosen), **added,
+            **counts(chosen),
+        },
         outputs=[workspace.sampled],
-    )
+    )  # fmt: skip
 
 
 def draw(table: pl.DataFrame, per_label: int, negatives: int, seed: int) -> pl.DataFrame:
@@ -58,6 +69,21 @@ def draw(table: pl.DataFrame, per_label: int, negatives: int, seed: int) -> pl.D
         size = min(wanted or len(rows), len(rows))
         chosen[rows[np.random.RandomState(seed).choice(len(rows), size, replace=False)] if size else []] = True
     return table.filter(pl.Series(chosen))
+
+
+def whole_series(pool: pl.DataFrame, drawn: pl.DataFrame, index: pl.DataFrame) -> pl.DataFrame:
+    """Every slice of a table that was drawn, or shares its series with one that was, in the order of the table.
+
+    Args:
+        pool: ImageID and six labels.
+        drawn: some of its rows.
+        index: ImageID and series; of a slice whose series is not known (null), no other is taken.
+    """
+    known = index.drop_nulls()
+    series = known.join(drawn, on=IMAGE_ID, how="semi")
+    beside = known.join(series, on="series", how="semi").select(IMAGE_ID)
+    taken = pl.concat([beside, drawn.select(IMAGE_ID)])
+    return pool.join(taken, on=IMAGE_ID, how="semi", maintain_order="left")
 
 
 def _refuse_unassigned(labels: pl.DataFrame, assignment: pl.DataFrame, workspace: Workspace) -> None:

@@ -12,7 +12,6 @@ from ich.augmentation import draw, item_keys
 from ich.config import TrainingAugmentation
 from ich.data import Manifest, prefetch
 from ich.devices import own_share, shared_out
-from ich.png import read_pngs
 from ich.training.step import Batch
 
 Chances = NDArray[np.float64] | None
@@ -63,7 +62,7 @@ def training_batches(
 
     def load(job: tuple[int, NDArray[np.intp], NDArray[np.uint64]]) -> Batch:
         epoch, rows, each = job
-        images = read_pngs([slices.paths[i] for i in rows.ravel()], size)
+        images = slices.read(rows.ravel(), size)
         batch = Batch(images, draw(augmentation, seed, epoch, each.ravel()), labels[rows.ravel()])
         in_parts: Batch = jax.tree.map(lambda array: array.reshape(*rows.shape, *array.shape[1:]), batch)
         return in_parts

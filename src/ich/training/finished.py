@@ -13,6 +13,7 @@ from ich import __version__
 from ich.errors import DataError
 from ich.files import file_sizes, fingerprint, read_json, read_parquet, write_json
 from ich.labels import IMAGE_ID
+from ich.neighbours import PLACE_SCHEMA
 from ich.training.phases import Stage
 from ich.workspace import Workspace
 
@@ -95,7 +96,8 @@ def _training_key(workspace: Workspace, precision: str) -> str:
     files = [workspace.splits, *(workspace.table(split) for split in ("train", "val"))]
     hashes = [fingerprint(file) for file in files if file.exists()]
     if workspace.slices.exists():
-        images = read_parquet(workspace.slices, {IMAGE_ID: pl.String, "png_sha256": pl.String})
+        beside = PLACE_SCHEMA if workspace.config.train.input == "neighbours" else {}
+        images = read_parquet(workspace.slices, {IMAGE_ID: pl.String, "png_sha256": pl.String, **beside})
         hashes.append(hashlib.sha256(images.write_csv().encode()).hexdigest())
     content = [__version__, keras.backend.backend(), precision, settings, hashes]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

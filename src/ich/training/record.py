@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from ich.png import read_pngs
 from ich.training.best import Best
 from ich.training.checkpoint import Arrays, Checkpoint, Checkpoints, Progress
 from ich.training.phases import Stage
@@ -58,8 +57,8 @@ class StageRecord:
         events = Events(folder, found.progress.epoch if found else 0)
         record = cls(stage, validation, history, checkpoints, events, console)
         if found is None:
-            slices = validation.slices.take(sample_rows(validation.targets))
-            events.show_samples(slices.ids, read_pngs(slices.paths, validation.size))
+            slices, rows = validation.slices, sample_rows(validation.targets)
+            events.show_samples([slices.ids[row] for row in rows], slices.read(rows, validation.size))
         return record
 
     def add(

@@ -13,13 +13,13 @@ from rich.console import Console
 from ich.card import Card, Gate, read_card, write_card
 from ich.config import Experiment
 from ich.cpu_memory import keep_freed_memory
-from ich.data import read_manifest
 from ich.devices import is_first_process, refuse_unequal_shares
 from ich.errors import DataError, IchError
 from ich.files import fingerprint, read_json, write_json
 from ich.keras_backend import keep_compiled_in
 from ich.labels import LABELS, Label
 from ich.models.build import build
+from ich.neighbours import read_slices, without_image
 from ich.precision import computes_on_cpu, resolve_precision
 from ich.training.batch_size import with_batch_size
 from ich.training.best import save
@@ -49,7 +49,8 @@ def train(config: Experiment) -> Outcome:
     """
     refuse_other_backends()
     workspace = Workspace(config)
-    slices = {split: read_manifest(workspace.table(split), workspace.images(split)) for split in ("train", "val")}
+    slices = {"train": read_slices(workspace, "train"), "val": read_slices(workspace, "val")}
+    notes = without_image(workspace) if config.train.input == "neighbours" else []
     prevalence = conditional_prevalence(read_json(workspace.splits))
     precision = resolve_precision(config.train.precision)
     writes = is_first_process()
@@ -92,7 +93,7 @@ def train(config: Experiment) -> Outcome:
     card = write_card(final, _card(config, final, gate, prevalence, training))
     finished.forget()
     checkpoints.clear()
-    notes = [note for stage in trained.values() for note in stage["notes"]]
+    notes += [note for stage in trained.values() for note in stage["notes"]]
     if gate is not None and config.train.gate.threshold == "validation" and not gate.threshold:
         notes.append("the gate keeps no slice from stage 2: its threshold is 0 (train.gate.max_missed allows no other)")
     return Outcome(_counts(run, trained, gate), [final, card, history.path, *_checkpoints(workspace)], notes=notes)
@@ -176,6 +177,8 @@ def _card(
         windows=config.preprocess.windows,
         size=config.preprocess.size,
         aspect=config.preprocess.aspect,
+        input=config.train.input,
+        neighbours_window=config.train.neighbours_window,
         gate=gate,
         conditional_prevalence=prevalence,
         training={

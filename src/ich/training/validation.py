@@ -13,7 +13,6 @@ from sklearn.metrics import roc_auc_score
 from ich.data import Manifest, pad_batch, prefetch
 from ich.devices import own_share, shared_out
 from ich.models.forward import Forward
-from ich.png import read_pngs
 from ich.progress import progress_bar
 from ich.training.losses import binary_crossentropy
 
@@ -99,8 +98,8 @@ def predict(
         done(min(batch_size, len(slices) - (len(outputs) - 1) * batch_size))
 
     def read(start: int) -> NDArray[np.uint8]:
-        paths = slices.paths[start : start + batch_size][own]
-        return pad_batch(read_pngs(paths, size), own.stop - own.start)
+        rows = np.arange(start, min(start + batch_size, len(slices)))[own]
+        return pad_batch(slices.read(rows, size), own.stop - own.start)
 
     images = prefetch(read, range(0, len(slices), batch_size))
     with closing(images), closing(prefetch(lambda each: shared_out(each, axis=0), images, threads=1)) as batches:
