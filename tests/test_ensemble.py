@@ -14,6 +14,7 @@ import ich.ensemble
 from conftest import make_slice
 from ich.card import read_card, write_card
 from ich.cli import run_command
+from ich.data import Manifest
 from ich.detector import Detector, Predictions, load_detector
 from ich.ensemble import Ensemble, load_models, mean
 from ich.errors import DataError
@@ -106,11 +107,12 @@ def test_every_file_is_read_once(ensemble, tmp_path, monkeypatch):
     paths = [tmp_path / f"{i}.png" for i in range(11)]
     for path, image in zip(paths, images(), strict=True):
         cv2.imwrite(str(path), image[..., ::-1])
+    slices = Manifest(tuple(map(str, paths)), tuple(paths), np.zeros((len(paths), 6), np.uint8))
     read, counted = [], []
     read_pngs = ich.data.read_pngs
     monkeypatch.setattr(ich.data, "read_pngs", lambda some, size: read.extend(some) or read_pngs(some, size))
     monkeypatch.setattr(ich.ensemble, "_AT_ONCE", 4)
-    found = ensemble.predict_files(paths, batch_size=3, done=counted.append)
+    found = ensemble.predict_files(slices, batch_size=3, done=counted.append)
     assert found.probabilities == pytest.approx(ensemble.predict(images()).probabilities, abs=1e-6)
     assert sorted(read) == sorted(paths)
     assert counted == [6, 5, 0]

@@ -86,13 +86,16 @@ class Recorder:
 
     def __init__(self, window=0, model_input="neighbours"):
         self.card = SimpleNamespace(
-            windows=WINDOWS, size=SIZE, aspect="pad", input=model_input, neighbours_window=window
-        )
-        self.seen = []
+            windows=WINDOWS, size=SIZE, aspect="pad", input=model_input, neighbours_window=window,
+            model="convnext", file_sha256="0123",
+        )  # fmt: skip
+        self.members, self.seen = [self], []
 
     def predict(self, images):
         self.seen.extend(images)
-        return Predictions(np.full((len(images), 6), 0.5, np.float32), np.ones(len(images), bool))
+        return Predictions(
+            np.full((len(images), 6), 0.5, np.float32), np.ones(len(images), bool), np.zeros(len(images), bool)
+        )
 
 
 @pytest.fixture
@@ -101,7 +104,7 @@ def predicted(monkeypatch):
 
     def run(folder, window=0, at_once=256):
         detector = Recorder(window)
-        monkeypatch.setattr(ich.predict, "load_detector", lambda model: detector)
+        monkeypatch.setattr(ich.predict, "load_models", lambda models: detector)
         monkeypatch.setattr(ich.predict, "_AT_ONCE", at_once)
         order = []
         rows = ich.predict._predict_slices
@@ -112,7 +115,7 @@ def predicted(monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(ich.predict, "_predict_slices", spy)
-            result = predict([folder], folder / "model.keras")
+            result = predict([folder], [folder / "model.keras"])
         return dict(zip(order, detector.seen, strict=True)), result
 
     return run

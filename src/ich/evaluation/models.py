@@ -39,7 +39,6 @@ def refuse_unfit(cards: Sequence[Card], workspace: Workspace) -> None:
     """
     _refuse_name_of_a_training(workspace)
     config = workspace.config
-    images_here = dict(config.train) | dict(config.preprocess)
     for path, card in zip(files(workspace), cards, strict=True):
         if card.training.get("splits_sha256") != fingerprint(workspace.splits):
             raise DataError(
@@ -47,7 +46,8 @@ def refuse_unfit(cards: Sequence[Card], workspace: Workspace) -> None:
                 "on; leave it out of evaluate.models (`ich predict` takes it)"
             )
         for key in IMAGE_KEYS:
-            here = images_here[key]
+            section = config.preprocess if hasattr(config.preprocess, key) else config.train
+            here = getattr(section, key)
             if getattr(card, key) != here:
                 raise DataError(
                     f"{path} was trained with {key} {getattr(card, key)}, the images here have {here}; leave it out of "
