@@ -100,8 +100,8 @@ def test_a_missing_weight_file_is_named(tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.h5")
-    (tmp_path / "broken.h5").write_bytes(b"not HDF5")
-    for name in ("other.h5", "broken.h5"):
+    (tmp_path / "efficientnetv2-b0_notop.h5").write_bytes(b"not HDF5")
+    for name in ("other.h5", "efficientnetv2-b0_notop.h5"):
         with pytest.raises(DataError, match=f"{name} does not hold weights of EfficientNetV2B0"):
             build_backbone("EfficientNetV2B0", 64, str(tmp_path / name), label="trunk")
 
