@@ -106,11 +106,25 @@ def _load_heads(train: Train, networks: Sequence[keras.Model]) -> tuple[str, ...
     return tuple(lines)
 
 
+def weight_files(train: Train) -> list[Path]:
+    """The files that `train.weights` comes to, of each backbone one; none for `imagenet` and `none`.
+
+    Raises:
+        DataError: a file is not there.
+    """
+    labels = {"cascade": (GATE_TRUNK, EFFICIENTNET, CONVNEXT), "efficientnet": (EFFICIENTNET,), "convnext": (CONVNEXT,)}
+    files = [_file(train, label) for label in labels.get(train.model, (EFFICIENTNET, CONVNEXT))]
+    return list(dict.fromkeys(file for file in files if file))
+
+
+def _file(train: Train, label: str) -> Path | None:
+    return weight_file(_name(train, label), train.weights, WHOLE_MODELS[_weights_of(train, label)])
+
+
 def _whole_model(train: Train, label: str) -> Path | None:
     """The whole model from which a backbone has its weights, if they come from one."""
-    name = _name(train, label)
-    path = weight_file(name, train.weights, WHOLE_MODELS[_weights_of(train, label)])
-    return None if path is None or path.name == keras_file(name) else path
+    path = _file(train, label)
+    return None if path is None or path.name == keras_file(_name(train, label)) else path
 
 
 def set_trainable(networks: Networks, part: Part, which: Trainable) -> keras.Model:
