@@ -28,6 +28,8 @@ WHOLE_MODELS: dict[str, tuple[str, ...]] = {
     "convnext": ("convnext_best.h5", "convnext_final.h5"),
 }
 
+_NO_HEAD = "only one of the same shapes, from the file that all its backbones come from, is taken"
+
 
 @dataclass(frozen=True)
 class Networks:
@@ -101,7 +103,7 @@ def _load_heads(train: Train, networks: Sequence[keras.Model]) -> tuple[str, ...
         if told:
             (path, *others) = set(files.values())
             loaded = path is not None and not others and load_head(network.layers[-1], backbones(network), path)
-            head = "its head too" if loaded else "its head starts at random, as no head of its shapes is there"
+            head = "its head too" if loaded else f"its head starts at random: {_NO_HEAD}"
             lines.append(f"train.weights: {network.name}: {', '.join(told)}; {head}")
     return tuple(lines)
 
