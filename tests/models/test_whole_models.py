@@ -207,8 +207,8 @@ def test_each_stage_takes_its_own_file_of_a_folder(tmp_path):
     shared = build_demo("modified-cascade", tmp_path)
     assert same(shared.gate, first.gate.get_weights())
     assert shared.loaded[1].endswith(
-        f"subtypes: efficientnet from {tmp_path}/stage1_best.h5, convnext from {tmp_path}/cascade_final.h5; "
-        "its head starts at random: only one of the same shapes, from the file that all its backbones come from, is taken"
+        f"subtypes: efficientnet from {tmp_path}/stage1_best.h5, convnext from {tmp_path}/cascade_final.h5; its head "
+        "starts at random: only one of the same shapes, from the file that all its backbones come from, is taken"
     )
 
 

@@ -40,8 +40,8 @@ class WholeModel:
     layers: Layers
 
     def within(self, groups: Iterable[str]) -> Layers:
-        """The layers of the first of these groups that the file has; all layers if it has none of them."""
-        return next((self.groups[name] for name in groups if name in self.groups), self.layers)
+        """The layers of the first of these groups that is a network in the file; all layers if none is."""
+        return next((self.groups[name] for name in groups if len(self.groups.get(name, ())) > 1), self.layers)
 
 
 @contextmanager
@@ -76,17 +76,18 @@ def load_backbone(backbone: keras.Model, name: str, path: Path, groups: Sequence
         DataError: the file cannot be read, or a layer is not in it or has arrays of other shapes.
     """
     with open_whole_model(path) as saved:
-        layers = saved.within(groups)
-        found = {layer: _find(layer, arrays, layers) for layer, arrays in layers_of(backbone).items()}
+        layers, found = saved.within(groups), []
         for layer, arrays in layers_of(backbone).items():
-            if (other := found[layer]) is None or _shapes(other) != _shapes(arrays):
+            other = _find(layer, arrays, layers)
+            if other is None or _shapes(other) != _shapes(arrays):
                 has = "is not in it" if other is None else f"has shape {_text(other)} in it"
                 raise DataError(
                     f"train.weights: {path} does not hold weights of {name}: layer {layer}, {_text(arrays)}, {has}; "
                     f"name a model that was built with {name} (train.backbones says which), or Keras's weight file"
                 )
-        for layer, arrays in layers_of(backbone).items():
-            _assign(arrays, found[layer] or [])
+            found.append((arrays, other))
+        for arrays, values in found:  # all of them or none
+            _assign(arrays, values)
 
 
 def load_head(head: keras.Model, backbones: Sequence[keras.Model], path: Path) -> bool:
