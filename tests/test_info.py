@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from ich.config import Train
 from ich.config.read import load
-from ich.info import disk_need, images_needed
+from ich.info import disk_need, images_needed, training_need
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # Stage-2 training set of the competition.
@@ -31,3 +32,13 @@ def test_disk_need_of_phantoms_counts_their_dicom_files(tmp_path):
     config = load(CONFIGS / "demo.yaml", {"workspace": str(tmp_path / "w"), "phantom.patients": "100"})
     need = disk_need(config)
     assert need == 100 * 23 * (526_000 + 52_000 // 4)
+
+
+def test_training_needs_checkpoints_and_models():
+    efficientnet, convnext = 53.15e6 * 4, 87.57e6 * 4  # bytes
+    cascade = 2 * efficientnet + convnext
+    models = efficientnet + (efficientnet + convnext) + 2 * cascade  # three checkpoints of stages, and the final one
+    # Network, two moments, best weights: 3.1 GB, of which three exist while one is written.
+    assert training_need(Train()) == pytest.approx(3 * 4 * cascade + models, rel=0.01)
+    flat = Train(model="convnext", ema=0.999, save_h5=True)
+    assert training_need(flat) == pytest.approx((3 * 5 + 3) * convnext, rel=0.01)

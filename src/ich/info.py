@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from ich.config import Experiment
+from ich.config import Experiment, Train
 from ich.label_file import labels_at_hand
 from ich.labels import counts, read_long_labels
 from ich.sources import refuse_missing
@@ -18,6 +18,14 @@ from ich.workspace import Workspace, provenance
 # Measured on RSNA slices: 512x512 16-bit DICOM, and 256-pixel PNG; the PNG grows with its area.
 _DICOM_BYTES = 526_000
 _PNG_BYTES_256 = 52_000
+
+# Millions of parameters of each backbone without its top, as Keras counts them.
+_PARAMETERS = {
+    "EfficientNetV2Demo": 0.6, "EfficientNetV2B0": 5.9, "EfficientNetV2B1": 6.9, "EfficientNetV2B2": 8.8,
+    "EfficientNetV2B3": 12.9, "EfficientNetV2S": 20.3, "EfficientNetV2M": 53.2, "EfficientNetV2L": 117.7,
+    "ConvNeXtDemo": 0.3, "ConvNeXtTiny": 27.8, "ConvNeXtSmall": 49.5, "ConvNeXtBase": 87.6, "ConvNeXtLarge": 196.2,
+    "ConvNeXtXLarge": 348.1,
+}  # fmt: skip
 
 
 def collect(config: Experiment | None) -> dict[str, Any]:
@@ -37,8 +45,10 @@ def collect(config: Experiment | None) -> dict[str, Any]:
         "disk free": f"{_free(folder) / 1e9:.1f} GB",
     }
     if config is not None:
-        need = disk_need(config)
-        facts["disk need"] = f"about {need / 1e9:.1f} GB" + ("" if need < _free(folder) else ": MORE THAN IS FREE")
+        slices, training = disk_need(config), training_need(config.train) if "train" in config.steps else 0
+        total, enough = slices + training, slices + training < _free(folder)
+        parts = f"DICOM copies and images {slices / 1e9:.1f}, checkpoints and models {training / 1e9:.1f}"
+        facts["disk need"] = f"about {total / 1e9:.1f} GB ({parts})" + ("" if enough else ": MORE THAN IS FREE")
     return facts
 
 
@@ -62,6 +72,28 @@ def disk_need(config: Experiment) -> int:
     copies += used if config.copy_.mode == "copy" else 0
     image = _PNG_BYTES_256 * config.preprocess.size**2 // 256**2
     return used * image + copies * _DICOM_BYTES
+
+
+def training_need(train: Train) -> int:
+    """Bytes that checkpoints and models of a training take in the workspace, at most, but for the heads (some percent).
+
+    A checkpoint holds, in float32, the network, Adam's two moments, averaged weights if there are any, and the best
+    weights. Two are kept, and a third is written before the first goes; all go when the training is over. What is
+    compiled, in `compiled/`, is not counted.
+    """
+    stages = _millions(train)
+    checkpoints = 3 * (5 if train.ema else 4) * max(stages)
+    models = sum(stages) + stages[-1] * (2 if train.save_h5 else 1)
+    return round(4e6 * (checkpoints + models))
+
+
+def _millions(train: Train) -> list[float]:
+    """Parameters of each stage's backbones; the last stage has all, though it may be trained in no epoch."""
+    efficientnet, convnext = (_PARAMETERS.get(name, 0) for name in train.backbones.model_dump().values())
+    if train.model in ("efficientnet", "convnext"):
+        return [efficientnet if train.model == "efficientnet" else convnext]
+    trunk = efficientnet if train.model == "cascade" else 0
+    return [efficientnet, efficientnet + convnext, trunk + efficientnet + convnext]
 
 
 def images_needed(positives: Mapping[str, int], slices: int, config: Experiment) -> int:

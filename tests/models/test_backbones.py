@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ich.errors import ConfigError, DataError
+from ich.info import _PARAMETERS
 from ich.models.backbones import DEMO, PUBLISHED, build_backbone, top_layers
 from ich.models.initialize import numpy_initializers
 
@@ -18,6 +19,7 @@ def quick_start():
 def test_names_are_kerass_constructors_and_all_of_both_families():
     families = [name for name in dir(keras.applications) if name.startswith(("EfficientNetV2", "ConvNeXt"))]
     assert sorted(PUBLISHED) == sorted(families)
+    assert _PARAMETERS.keys() == {*PUBLISHED, *DEMO}
 
 
 @pytest.mark.parametrize("name", DEMO)
@@ -27,7 +29,7 @@ def test_feature_map_is_a_32nd_of_the_image(name, size):
     backbone = build_backbone(name, size, "none", label="trunk")
     assert backbone.name == "trunk"
     assert backbone.output_shape[:3] == (None, size // 32, size // 32)
-    assert backbone.count_params() < 600_000
+    assert backbone.count_params() / 1e6 == pytest.approx(_PARAMETERS[name], abs=0.05)
 
 
 @pytest.mark.parametrize("name", DEMO)
@@ -100,8 +102,8 @@ def test_a_missing_weight_file_is_named(tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.h5")
-    (tmp_path / "broken.h5").write_bytes(b"not HDF5")
-    for name in ("other.h5", "broken.h5"):
+    (tmp_path / "efficientnetv2-b0_notop.h5").write_bytes(b"not HDF5")
+    for name in ("other.h5", "efficientnetv2-b0_notop.h5"):
         with pytest.raises(DataError, match=f"{name} does not hold weights of EfficientNetV2B0"):
             build_backbone("EfficientNetV2B0", 64, str(tmp_path / name), label="trunk")
 

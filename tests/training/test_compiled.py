@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from tests.training.test_step import LOSS, STILL, batch, network
@@ -43,6 +45,22 @@ def test_another_program_is_not_taken_for_it(expected, tmp_path):
     assert not compile_step(learner(), batch(), tmp_path, "b")[1]
     assert not compile_step(learner(), batch(n=5), tmp_path, "a")[1]
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_steps_that_were_not_used_for_long_go(expected, tmp_path):
+    (ours,) = tmp_path.iterdir()
+    for age in range(25):
+        (old := tmp_path / f"step-{age:02d}.bin").write_bytes(b"")
+        os.utime(old, (1e9 - age, 1e9 - age))
+    (tmp_path / "jit_step-cache").write_bytes(b"JAX's")
+    os.utime(ours, (0, 0))
+    compile_step(learner(), batch(), tmp_path, "a")
+    assert ours.stat().st_mtime > 1e9  # the oldest until it was loaded, which removes nothing
+    assert len(list(tmp_path.iterdir())) == 27
+    compile_step(learner(), batch(), tmp_path, "b")
+    kept = {path.name for path in tmp_path.iterdir()}
+    assert len(kept) == 21
+    assert kept >= {ours.name, "jit_step-cache", *(f"step-{age:02d}.bin" for age in range(18))}
 
 
 @pytest.mark.parametrize("damage", ["a bit", "cut off", "empty"])

@@ -40,3 +40,14 @@ def test_stages_of_another_training_are_not_continued(tiny_backbones, tmp_path):
     assert believed() == {"gate"}
     (workspace.models / "stage1_best.keras").write_bytes(b"damaged")
     assert believed() == set()
+
+
+def test_another_weight_file_is_another_training(tiny_backbones, tmp_path):
+    write_squares(tmp_path, train=40, val=20)
+    config = experiment(tmp_path, model="convnext", weights=str(tmp_path / "weights"))
+    (tmp_path / "weights").mkdir()
+    keys = []
+    for content in (b"one", b"two", b"one"):
+        (tmp_path / "weights" / "convnext_best.h5").write_bytes(content)  # a model of the same size
+        keys.append(FinishedStages(Workspace(config), "float32").key)
+    assert keys[0] == keys[2] != keys[1]

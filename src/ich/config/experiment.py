@@ -156,7 +156,7 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _weights_fit_the_backbones(self) -> Self:
         demo = [name for name in self.train.used_backbones if name.endswith("Demo")]
-        if "train" in self.steps and demo and self.train.weights != "none":
+        if "train" in self.steps and demo and self.train.weights == "imagenet":
             raise ValueError(
                 f"train.weights is {self.train.weights}, but {demo[0]} has no published weights: "
                 "set train.weights: none"

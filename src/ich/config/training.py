@@ -137,7 +137,11 @@ class Train(Section):
     )
     backbones: Backbones = Backbones()
     weights: str = Field(
-        "imagenet", description="`imagenet`, a folder with Keras's weight files, or `none`: a random start."
+        "imagenet",
+        description="`imagenet`; `none`: a random start; a whole model that Keras 2 or 3 saved as .h5; or a folder. "
+        "There each backbone takes Keras's <stem>_notop.h5, else what it is in a whole model: stage1_best.h5 for the "
+        "gate, stage2_best.h5 for the subtypes, else cascade_final.h5 for both; <model>_best.h5, else "
+        "<model>_final.h5, for a flat model. A head of the same shapes is taken from a whole model too.",
     )
     heads: Heads = Heads()
     loss: Loss = Loss()

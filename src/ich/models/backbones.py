@@ -6,7 +6,7 @@ demo and the tests. Whatever scaling a family wants is inside its graph, so that
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -16,6 +16,7 @@ from keras.src.applications.convnext import ConvNeXt
 from keras.src.applications.efficientnet_v2 import EfficientNetV2
 
 from ich.errors import ConfigError, DataError, one_line
+from ich.models.whole_models import load_backbone
 
 STRIDE = 32
 
@@ -62,22 +63,25 @@ DEMO: dict[str, Callable[[tuple[int, int, int]], keras.Model]] = {
 }
 
 
-def build_backbone(name: str, size: int, weights: str, *, label: str) -> keras.Model:
+def build_backbone(
+    name: str, size: int, weights: str, *, label: str, files: Sequence[str] = (), groups: Sequence[str] = ()
+) -> keras.Model:
     """One backbone without its classification head.
 
     Args:
         name: a member of PUBLISHED or DEMO.
         size: rows and columns of the image, a multiple of 32, at least 64.
-        weights: `imagenet` (Keras downloads the file), `none` (a random start), or a weight file of Keras's
-            (`<stem>_notop.h5`), or the folder that holds it.
+        weights: `imagenet` (Keras downloads the file), `none` (a random start), or a path, see `weight_file`.
         label: name of the model, by which it is found as a layer of others.
+        files: whole models that a folder may hold instead of Keras's weight file.
+        groups: the name that the backbone may have as a layer of a whole model, if not its label.
 
     Returns:
         RGB 0-255, float (n, size, size, 3), to features (n, size/32, size/32, c).
 
     Raises:
         ConfigError: unknown name, a size that does not fit, or published weights for a demo member.
-        DataError: the weight file is not there, cannot be downloaded, or belongs to another network.
+        DataError: the weight file is not there, cannot be downloaded or read, or belongs to another network.
     """
     if name not in PUBLISHED and name not in DEMO:
         close = difflib.get_close_matches(name, [*PUBLISHED, *DEMO], n=3, cutoff=0.4) or [*PUBLISHED, *DEMO]
@@ -87,14 +91,51 @@ def build_backbone(name: str, size: int, weights: str, *, label: str) -> keras.M
             f"preprocess.size must be a multiple of {STRIDE} and at least {2 * STRIDE} for {name}, got {size}"
         )
     shape = (size, size, 3)
-    if name in DEMO:
-        if weights != "none":
-            raise ConfigError(f"train.weights: {name} has no published weights; set it to none, got {weights!r}")
-        backbone = DEMO[name](shape)
+    if name in DEMO and weights == "imagenet":
+        raise ConfigError(f"train.weights: {name} has no published weights; set it to none, got {weights!r}")
+    path = weight_file(name, weights, files)
+    if weights == "imagenet":
+        backbone = _imagenet(name, shape)
+    elif path is not None and path.name == keras_file(name):
+        backbone = _of_keras_file(name, shape, path)
     else:
-        backbone = _published(name, shape, weights)
+        backbone = DEMO[name](shape) if name in DEMO else _published(name, shape, None)
+        if path is not None:
+            load_backbone(backbone, name, path, groups or (label,))
     backbone.name = label
     return backbone
+
+
+def keras_file(name: str) -> str:
+    """Name of Keras's weight file for a backbone."""
+    return f"{PUBLISHED.get(name, name)}_notop.h5"
+
+
+def weight_file(name: str, weights: str, files: Sequence[str] = ()) -> Path | None:
+    """The file that has a backbone's weights.
+
+    Args:
+        name: of the backbone.
+        weights: `train.weights`: `imagenet`, `none`, a file, or a folder.
+        files: what is looked for in a folder after Keras's file, in this order.
+
+    Returns:
+        Keras's `<stem>_notop.h5` or a whole model, `.h5`; None for imagenet and none.
+
+    Raises:
+        DataError: there is none.
+    """
+    if weights in ("imagenet", "none"):
+        return None
+    path, names = Path(weights).expanduser(), (keras_file(name), *files)
+    if path.is_dir():
+        path = next((path / file for file in names if (path / file).is_file()), path / names[0])
+    if not path.is_file():
+        raise DataError(
+            f"train.weights: {path} does not exist; put Keras's {' or the whole model '.join(names)} there, or set it "
+            "to imagenet or none"
+        )
+    return path
 
 
 def top_layers(backbone: keras.Model) -> list[keras.Layer]:
@@ -108,28 +149,24 @@ def top_layers(backbone: keras.Model) -> list[keras.Layer]:
     return layers[first:]
 
 
-def _published(name: str, shape: tuple[int, int, int], weights: str) -> keras.Model:
-    constructor = getattr(keras.applications, name)
-    if weights == "none":
-        return constructor(include_top=False, weights=None, input_shape=shape)
-    file = f"{PUBLISHED[name]}_notop.h5"
-    if weights == "imagenet":
-        try:
-            return constructor(include_top=False, weights="imagenet", input_shape=shape)
-        except Exception as error:  # Keras raises a bare Exception when a download fails
-            folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
-            raise DataError(
-                f"train.weights: the ImageNet weights of {name} could not be had ({one_line(error)}); put Keras's "
-                f"{file} into {folder}, or set train.weights to the folder that holds it"
-            ) from error
-    path = Path(weights).expanduser()
-    path = path / file if path.is_dir() else path
-    if not path.is_file():
-        raise DataError(
-            f"train.weights: {path} does not exist; put Keras's {file} there, or set it to imagenet or none"
-        )
+def _published(name: str, shape: tuple[int, int, int], weights: str | None) -> keras.Model:
+    return getattr(keras.applications, name)(include_top=False, weights=weights, input_shape=shape)
+
+
+def _imagenet(name: str, shape: tuple[int, int, int]) -> keras.Model:
     try:
-        return constructor(include_top=False, weights=str(path), input_shape=shape)
+        return _published(name, shape, "imagenet")
+    except Exception as error:  # Keras raises a bare Exception when a download fails
+        folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+        raise DataError(
+            f"train.weights: the ImageNet weights of {name} could not be had ({one_line(error)}); put Keras's "
+            f"{keras_file(name)} into {folder}, or set train.weights to the folder that holds it"
+        ) from error
+
+
+def _of_keras_file(name: str, shape: tuple[int, int, int], path: Path) -> keras.Model:
+    try:
+        return _published(name, shape, str(path))
     except (ValueError, OSError, KeyError) as error:
         raise DataError(
             f"train.weights: {path} does not hold weights of {name} without its top: {one_line(error)}"

@@ -25,6 +25,8 @@ from ich.files import atomic, fingerprint
 from ich.training.step import Batch, Learner
 from ich.xla import autotuning_kept, compiler_options, machine
 
+_KEPT = 20  # steps, of tens of MB each; a training has one for each phase of each stage
+
 
 def compile_step(
     learner: Learner, batch: Batch, folder: Path | None, depends_on: Any
@@ -51,6 +53,7 @@ def compile_step(
         content = pickle.dumps(serialize_executable.serialize(step))
         with atomic(path) as temporary:
             temporary.write_bytes(hashlib.sha256(content).digest() + content)
+        _prune(folder)
     return step, False
 
 
@@ -76,9 +79,22 @@ def _load(path: Path) -> jax.stages.Compiled | None:
         content = path.read_bytes()
         if hashlib.sha256(content[32:]).digest() != content[:32]:
             return None
-        return serialize_executable.deserialize_and_load(*pickle.loads(content[32:]))
+        step = serialize_executable.deserialize_and_load(*pickle.loads(content[32:]))
     except Exception:  # whatever is wrong with it: it can be compiled again
         return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # it is in use: see _prune
+    return step
+
+
+def _prune(folder: Path) -> None:
+    """Remove all steps but those used last: each version of the code, and each batch size, leaves its own."""
+    used: list[tuple[float, Path]] = []
+    for path in folder.glob("step-*.bin"):
+        with contextlib.suppress(FileNotFoundError):  # another command removes it
+            used.append((path.stat().st_mtime, path))
+    for _, path in sorted(used, reverse=True)[_KEPT:]:
+        path.unlink(missing_ok=True)
 
 
 def _key(batch: Batch, depends_on: Any) -> str:

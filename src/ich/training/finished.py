@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,8 +10,9 @@ import polars as pl
 
 from ich import __version__
 from ich.errors import DataError
-from ich.files import file_sizes, fingerprint, read_json, read_parquet, write_json
+from ich.files import fingerprint, read_json, read_parquet, write_json
 from ich.labels import IMAGE_ID
+from ich.models.build import weight_files
 from ich.neighbours import PLACE_SCHEMA
 from ich.training.phases import Stage
 from ich.workspace import Workspace
@@ -88,11 +88,12 @@ class FinishedStages:
 
 
 def _training_key(workspace: Workspace, precision: str) -> str:
-    """Hash of settings, tables, and the images' bytes; of no path, so that a workspace can be moved."""
+    """Hash of settings, tables, and the bytes of images and weights; of no path, so that a workspace can be moved."""
     config = workspace.config.model_dump(mode="json", by_alias=True)
     settings = {name: config[name] for name in ("seed", "train", "preprocess", "augment", "names")}
     del settings["train"]["gate"], settings["preprocess"]["workers"]  # the one is chosen later, the other of no effect
-    settings["weight files"] = _sizes(Path(config["train"]["weights"]).expanduser())
+    # By their bytes: all models of one architecture have the same size.
+    settings["weight files"] = [fingerprint(path) for path in weight_files(workspace.config.train)]
     files = [workspace.splits, *(workspace.table(split) for split in ("train", "val"))]
     hashes = [fingerprint(file) for file in files if file.exists()]
     if workspace.slices.exists():
@@ -101,13 +102,6 @@ def _training_key(workspace: Workspace, precision: str) -> str:
         hashes.append(hashlib.sha256(images.write_csv().encode()).hexdigest())
     content = [__version__, keras.backend.backend(), precision, settings, hashes]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sizes(weights: Path) -> dict[str, int]:
-    """Names and sizes of the files that `train.weights` names, as far as it names any."""
-    if weights.is_dir():
-        return file_sizes(weights)
-    return {weights.name: weights.stat().st_size} if weights.is_file() else {}
 
 
 def _random_states(model: keras.Model) -> list[keras.Variable]:

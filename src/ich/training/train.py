@@ -60,6 +60,8 @@ def train(config: Experiment) -> Outcome:
         keep_freed_memory()
     with dtype_policy(precision):
         networks = build(config.train, config.preprocess.size, config.seed)
+        for line in networks.loaded:
+            tell(console, line)
         config = with_batch_size(config, networks, slices["train"], lambda message: tell(console, message), keep=writes)
         refuse_unequal_shares(config.train.images_together)
         workspace = Workspace(config)
