@@ -3,7 +3,6 @@
 Heavy modules are imported by the command that needs them, so that `ich --help` is instant.
 """
 
-import errno
 import json
 import os
 import sys
@@ -35,6 +34,7 @@ from ich.errors import (
 from ich.evaluation.terminal import print_results
 from ich.files import read_json
 from ich.interrupts import check, stop_on_signals
+from ich.remedies import what_to_do, what_to_do_about_file
 from ich.stages import STEPS, fetch_inputs, is_up_to_date, refuse_unfit, run_step
 from ich.terminal import print_config_keys, print_info, print_outcome, print_predictions, print_runs
 from ich.workspace import Workspace
@@ -52,12 +52,6 @@ messages = Console(stderr=True, soft_wrap=True, highlight=False)
 
 ConfigPath = Annotated[Path, Parameter(name=["--config", "-c"], help="YAML file that describes the experiment.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON on standard output.")]
-_OUT_OF_MEMORY = (
-    "out of memory; in training halve train.batch_size and double train.accumulation, or set train.recompute: true or "
-    "train.batch_size: auto; in preparation set preprocess.workers: 1 (docs/troubleshooting.md says what else helps)"
-)
-# Of XLA, CUDA, cuDNN and cuBLAS: what they say where the device's memory does not suffice.
-_NO_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "STATUS_ALLOC_FAILED")
 Compare = Annotated[
     list[ModelName] | None,
     Parameter(
@@ -335,10 +329,10 @@ def run_command(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that flushing at exit says nothing
         return EXIT_FAILED
     except OSError as error:
-        _complain(_explain(error))
+        _complain(what_to_do_about_file(error))
         return EXIT_FAILED
     except (MemoryError, RuntimeError, ImportError, ValueError) as error:
-        fix = _fix(error)
+        fix = what_to_do(error)
         if fix is None:
             raise
         _complain(fix)
@@ -377,28 +371,6 @@ def parse_overrides(tokens: tuple[str, ...]) -> dict[str, str]:
             value = rest.pop(0)
         result[key.replace("-", "_")] = value
     return result
-
-
-def _explain(error: OSError) -> str:
-    where = error.filename2 or error.filename or "the workspace"  # the second is what is written, of two
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        writing = f" while writing {where}" if error.filename else ""
-        return f"the disk is full{writing}; free space (`ich info -c CONFIG` tells how much) and run again"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"no permission for {where}; change its permissions, or choose another --workspace"
-    return f"{where}: {os.strerror(error.errno) if error.errno else error}"
-
-
-def _fix(error: Exception) -> str | None:
-    """What to do about an error of Python, Keras or JAX that is the machine's or the environment's; None for a bug."""
-    backend = os.environ.get("KERAS_BACKEND")
-    if isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY):
-        return _OUT_OF_MEMORY
-    if (isinstance(error, ModuleNotFoundError) and error.name == backend) or "Unable to import backend" in str(error):
-        return f"KERAS_BACKEND is {backend}, which is not installed; install it, or unset KERAS_BACKEND"
-    if "Unable to initialize backend" in str(error):
-        return f"JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS')}, but there is no such device; unset JAX_PLATFORMS"
-    return None
 
 
 def _print_json(content: Any) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,10 @@ def train(config: Experiment) -> Outcome:
     workspace = Workspace(config)
     slices = {"train": read_slices(workspace, "train"), "val": read_slices(workspace, "val")}
     notes = without_image(workspace) if config.train.input == "neighbours" else []
-    prevalence = conditional_prevalence(read_json(workspace.splits))
+    conditional_prevalence(read_json(workspace.splits))  # which the card needs: better refused now than at the end
     precision = resolve_precision(config.train.precision)
     writes = is_first_process()
-    final, console = workspace.final_model, Console(stderr=True, quiet=not writes)
+    console = Console(stderr=True, quiet=not writes)
     keep_compiled_in(workspace.compiled)
     if computes_on_cpu():
         keep_freed_memory()
@@ -78,27 +79,18 @@ def train(config: Experiment) -> Outcome:
             history = History(workspace.run / "history.csv", kept)
         run = Run(config, networks, **slices, history=history, checkpoints=checkpoints, console=console)
         if trained:
-            networks.final.load_weights(final)
-            run.tell(f"{final} is of this very training: only the gate is chosen anew (delete it to train again)")
+            networks.final.load_weights(workspace.final_model)
+            whole = f"{workspace.final_model} is of this very training"
+            run.tell(f"{whole}: only the gate is chosen anew (delete it to train again)")
         else:
             trained = fit_stages(run, finished)
         gate = _gate(run)
-    if history is None:
+    if not writes:
         return Outcome()  # the process that writes tells
-    forget_results(workspace)
-    if kept is not trained:
-        save_model(networks.final, final, config.train.save_h5)
-    training = {
-        "key": finished.key, "precision": precision, "parameters": networks.final.count_params(), "stages": trained,
-        "files": _fingerprints(workspace),
-    }  # fmt: skip
-    card = write_card(final, _card(config, final, gate, prevalence, training))
+    outcome = _finish(run, finished.key, precision, trained, gate, save=kept is not trained)
     finished.forget()
     checkpoints.clear()
-    notes += [note for stage in trained.values() for note in stage["notes"]]
-    if gate is not None and config.train.gate.threshold == "validation" and not gate.threshold:
-        notes.append("the gate keeps no slice from stage 2: its threshold is 0 (train.gate.max_missed allows no other)")
-    return Outcome(_counts(run, trained, gate), [final, card, history.path, *_checkpoints(workspace)], notes=notes)
+    return replace(outcome, notes=notes + outcome.notes)
 
 
 def refuse_other_backends() -> None:
@@ -132,6 +124,27 @@ def start_run(workspace: Workspace, kept: Collection[str]) -> None:
             half_written.unlink()
     (workspace.run / NOT_FINITE).unlink(missing_ok=True)
     write_json(workspace.run / "config.json", workspace.config.model_dump(mode="json", by_alias=True))
+
+
+def _finish(
+    run: Run, key: str, precision: str, trained: dict[str, dict[str, Any]], gate: Gate | None, *, save: bool
+) -> Outcome:
+    """Put the final model, if it is to be saved, and its card in the place of those of an earlier training."""
+    config, workspace, final = run.config, run.workspace, run.workspace.final_model
+    forget_results(workspace)
+    if save:
+        save_model(run.networks.final, final, config.train.save_h5)
+    training = {
+        "key": key, "precision": precision, "parameters": run.networks.final.count_params(), "stages": trained,
+        "files": _fingerprints(workspace),
+    }  # fmt: skip
+    prevalence = conditional_prevalence(read_json(workspace.splits))
+    card = write_card(final, _card(config, final, gate, prevalence, training))
+    notes = [note for stage in trained.values() for note in stage["notes"]]
+    if gate is not None and config.train.gate.threshold == "validation" and not gate.threshold:
+        notes.append("the gate keeps no slice from stage 2: its threshold is 0 (train.gate.max_missed allows no other)")
+    outputs = [final, card, workspace.run / "history.csv", *_checkpoints(workspace)]
+    return Outcome(_counts(run, trained, gate), outputs, notes=notes)
 
 
 def forget_results(workspace: Workspace) -> None:
