@@ -17,7 +17,7 @@ demo: $(VENV)/.installed
 	$(BIN)/ich run -c configs/demo.yaml --workspace $(DEMO) || [ $$? -eq 3 ]
 
 test: $(VENV)/.installed
-	$(BIN)/pytest -n 2 --dist worksteal -m "not soak"  # tests of a file mostly stay together: what it trains, it trains once
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak"  # a file's tests together: what it trains, it trains once
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

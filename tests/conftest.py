@@ -32,7 +32,20 @@ from ich.stages import run_step
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
 
+# Files that train networks take longest, and begin first, so that no core waits for the other at the end.
+LONGEST = (
+    "test_end_to_end.py", "test_resume.py", "test_fit.py", "test_networks.py", "test_processes.py",
+    "test_fast_layers.py", "test_several_models.py", "test_plan.py", "test_memory.py", "test_cli.py",
+    "test_ray_cluster.py",
+)  # fmt: skip
+
 PREPARATION = "[index, split, sample, copy, preprocess]"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files in that order; the order within each stays."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 def make_slice(path: Path, stored_values: NDArray[np.integer], **tags: Any) -> Path:

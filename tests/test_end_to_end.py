@@ -20,7 +20,7 @@ SMALLER = {
     "phantom.patients": "36", "phantom.slices": "[8, 10]", "phantom.rows": "128", "preprocess.size": "64",
     "split.fractions": "[0.5, 0.2, 0.3]", "augment.target": "30", "evaluate.bootstrap": "100",
     "train.phases": "[{name: learn, epochs: 1, learning_rate: 1.0e-3, trainable: all}]",
-    "train.end_to_end.epochs": "1", "train.gate.max_missed": "0.3",
+    "train.gate.max_missed": "0.3",
 }  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def test_the_report_holds_figures_and_pictures(workspace):
     assert content["baseline"]["slices"] == test["slices"]
     assert (report / "report.html").stat().st_size > 100_000
     history = pl.read_csv(workspace / "runs" / "demo" / "history.csv")
-    assert history["stage"].to_list() == ["gate", "subtypes", "end-to-end"]
+    assert history["stage"].to_list() == ["gate", "subtypes"]
 
 
 def test_the_second_run_repeats_nothing_but_what_was_incomplete(workspace, capfd):

@@ -54,12 +54,13 @@ def outputs_and_gradients(network, images):
     state = [[v.value for v in part] for part in (network.trainable_variables, network.non_trainable_variables)]
 
     def loss(trainable):
+        used, _ = network.stateless_call(trainable, state[1], images, training=False)
         out, changed = network.stateless_call(trainable, state[1], images, training=True)
         weights = np.linspace(-1, 1, out.shape[-1])
-        return (out * weights).mean() + (out**2).mean(), (out, changed)
+        return (out * weights).mean() + (out**2).mean(), (used, out, changed)
 
-    gradients, (out, changed) = jax.jit(jax.grad(loss, has_aux=True))(state[0])
-    return out, changed, gradients
+    gradients, (used, out, changed) = jax.jit(jax.grad(loss, has_aux=True))(state[0])
+    return used, out, changed, gradients
 
 
 @pytest.mark.parametrize("name", list(DEMO))
@@ -68,9 +69,9 @@ def test_a_network_computes_what_it_computed(name):
     images = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3)).astype(np.float32)
     plain, fast = backbone(name, False), backbone(name, True)
     fast.set_weights(plain.get_weights())
-    np.testing.assert_allclose(fast(images, training=False), plain(images, training=False), rtol=1e-4, atol=1e-5)
-    out, changed, gradients = outputs_and_gradients(fast, images)
-    expected, expected_changed, expected_gradients = outputs_and_gradients(plain, images)
+    used, out, changed, gradients = outputs_and_gradients(fast, images)
+    expected_used, expected, expected_changed, expected_gradients = outputs_and_gradients(plain, images)
+    np.testing.assert_allclose(used, expected_used, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-4)
     for a, b in zip(changed, expected_changed, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

@@ -1,6 +1,8 @@
 """The published cascade, full size: EfficientNetV2M gate, EfficientNetV2M and ConvNeXtBase subtypes."""
 
+import jax
 import numpy as np
+import pytest
 
 from ich.augmentation import Draws, draw, item_keys
 from ich.config import Train
@@ -17,17 +19,13 @@ SUBTYPE_HEAD = (
 )  # fmt: skip
 
 
-def test_full_size_cascade_takes_a_step():
-    """A step as training takes it: augmentation, the competition's loss, Adam, fine-tuning (`top`); images are small.
+@pytest.fixture(scope="module")
+def networks():
+    return build(Train(weights="none"), 64, 0)
 
-    XLA needs 25 s to compile that for a CPU, 67 s for all layers.
-    """
-    networks = build(Train(weights="none"), 64, 0)
-    assert [backbone.count_params() for backbone in backbones(networks.subtypes)] == [EFFICIENTNET, CONVNEXT]
-    assert networks.gate.count_params() == EFFICIENTNET + GATE_HEAD
-    assert networks.subtypes.count_params() == EFFICIENTNET + CONVNEXT + SUBTYPE_HEAD
-    assert networks.final.count_params() == networks.gate.count_params() + networks.subtypes.count_params()
 
+def learner_and_batch(networks) -> tuple[Learner, Batch]:
+    """As in training: augmentation, the competition's loss, Adam, fine-tuning (`top`); images are small."""
     train = Train(batch_size=2)
     stage = stages(train)[-1]
     labels = np.array([[1, 0, 1, 0, 0, 0], [1, 0, 1, 0, 0, 0]], np.float32)
@@ -36,7 +34,26 @@ def test_full_size_cascade_takes_a_step():
     learner = Learner(network, adam(network.compute_dtype), loss, train.augmentation)
     images = np.random.default_rng(0).integers(0, 256, (1, 2, 64, 64, 3)).astype(np.uint8)
     draws = draw(train.augmentation, 0, 0, item_keys(["ID_1", "ID_2"]))
-    batch = Batch(images, Draws(*(field[None] for field in draws)), labels[None])
+    return learner, Batch(images, Draws(*(field[None] for field in draws)), labels[None])
+
+
+def test_full_size_cascade_is_what_was_published_and_its_step_can_be_traced(networks):
+    assert [backbone.count_params() for backbone in backbones(networks.subtypes)] == [EFFICIENTNET, CONVNEXT]
+    assert networks.gate.count_params() == EFFICIENTNET + GATE_HEAD
+    assert networks.subtypes.count_params() == EFFICIENTNET + CONVNEXT + SUBTYPE_HEAD
+    assert networks.final.count_params() == networks.gate.count_params() + networks.subtypes.count_params()
+
+    learner, batch = learner_and_batch(networks)
+    before = learner.state()
+    after, result = jax.eval_shape(learner.step, before, np.float32(1e-3), batch)
+    assert result.probabilities.shape == (1, 2, 6)
+    assert jax.tree.map(np.shape, after) == jax.tree.map(np.shape, before)
+
+
+@pytest.mark.soak
+def test_full_size_cascade_takes_steps(networks):
+    """XLA needs 25 s and more to compile that for a CPU, 67 s for all layers."""
+    learner, batch = learner_and_batch(networks)
     step, state = learner.compile(batch), learner.state()
     losses = []
     for _ in range(2):
