@@ -18,21 +18,28 @@ _ATTEMPTS = 3
 
 
 @contextlib.contextmanager
-def claimed(config: Experiment) -> Iterator[None]:
+def claimed(config: Experiment, *others: Experiment) -> Iterator[None]:
     """Have the workspace to ourselves for the duration of a block.
+
+    Args:
+        config: whose workspace it is.
+        others: other runs in the same workspace, into whose folders the block writes too.
 
     Raises:
         DataError: it holds what is not ours, or a link that leads out of it, or another command works in it.
     """
     workspace = Workspace(config)
     _refuse_foreign(workspace)
-    _refuse_ways_out(workspace)
+    workspaces = [workspace, *map(Workspace, others)]
+    for each in workspaces:
+        _refuse_ways_out(each)
     workspace.records.mkdir(parents=True, exist_ok=True)
     path = workspace.records / ".lock"
     lock = _open_lock(path)
     try:
         if _take_lock(lock, workspace):
-            remove_half_written(workspace)
+            for each in workspaces:
+                remove_half_written(each)
         _sign(lock, path)
         try:
             yield

@@ -3,6 +3,7 @@
 Heavy modules are imported by the command that needs them, so that `ich --help` is instant.
 """
 
+import atexit
 import json
 import os
 import sys
@@ -31,7 +32,7 @@ from ich.errors import (
     one_line,
     visible,
 )
-from ich.evaluation.terminal import print_results
+from ich.evaluation.terminal import print_comparison, print_results
 from ich.files import read_json
 from ich.interrupts import check, stop_on_signals
 from ich.remedies import what_to_do, what_to_do_about_file
@@ -99,11 +100,14 @@ def _add_step(name: StepName) -> None:
         json: AsJson = False,
     ) -> int:
         experiment = load(config, in_section(name, parse_overrides(overrides)))
+        together = not (coordinator is None and num_processes is None and process_id is None)
+        if dry_run + together + (compare is not None) > 1:
+            raise ConfigError("--dry-run, --compare and --coordinator exclude each other: give one of them")
         if dry_run:
             return _show_plan(experiment, json)
         if compare is not None:
             return _compare(experiment, compare, json)
-        if coordinator is None and num_processes is None and process_id is None:
+        if not together:
             return _do_step(name, experiment, json)
         return _train_together(experiment, coordinator, num_processes, process_id, json)
 
@@ -121,15 +125,17 @@ def _do_step(name: StepName, experiment: Experiment, as_json: bool) -> int:
 
 def _compare(experiment: Experiment, models: list[ModelName], as_json: bool) -> int:
     """Models on one split."""
-    if len(models) < 2 or len(set(models)) < len(models):
-        raise ConfigError(f"--compare takes two or more models, each once, got {' '.join(models)}")
-    from ich.compare import compare, print_comparison
+    from ich.compare import candidates, compare
 
-    with claimed(experiment):
+    runs = candidates(experiment, models)
+    with claimed(experiment, *runs):
         refuse_unfit("train", experiment)
-        compared = compare(experiment, models)
+        compared = compare(experiment, runs)
     _print_json(compared) if as_json else print_comparison(Console(), compared)
-    return EXIT_DONE
+    for row in compared["candidates"]:
+        for note in row["notes"]:
+            messages.print(f"  {row['run']}: {visible(note)}", style="yellow", markup=False)
+    return EXIT_INCOMPLETE if compared["incomplete"] else EXIT_DONE
 
 
 def _train_together(
@@ -140,12 +146,23 @@ def _train_together(
     from ich.training.train import train
 
     place = Place.of(coordinator, processes, process)
-    with joined(place, messages.print):
-        if place.process == 0:
-            return _do_step("train", experiment, as_json)
-        messages.print(f"process {place.process} of {place.processes}: joined; process 0 tells how it goes")
-        train(experiment)
+    try:
+        with joined(place, messages.print):
+            if place.process == 0:
+                return _do_step("train", experiment, as_json)
+            messages.print(f"process {place.process} of {place.processes}: joined; process 0 tells how it goes")
+            train(experiment)
+    except BaseException as error:
+        code = EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", EXIT_FAILED)
+        atexit.register(_exit_at_once, code)
+        raise
     return EXIT_DONE
+
+
+def _exit_at_once(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _show_plan(experiment: Experiment, as_json: bool) -> int:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ich.errors import ConfigError
@@ -26,6 +27,14 @@ def count() -> int:
 def is_first_process() -> bool:
     """Whether this process is the one that writes; of one process alone, it is."""
     return int(jax.process_index()) == 0
+
+
+def of_first_process(number: float) -> float:
+    """A number as process 0 has it: others may have computed it with another last digit."""
+    if jax.process_count() == 1:
+        return number
+    own = np.frombuffer(np.float64(number).tobytes(), np.uint8)  # arrays of JAX's have no float64
+    return float(np.frombuffer(np.asarray(multihost_utils.broadcast_one_to_all(own)).tobytes(), np.float64)[0])
 
 
 def on_each(tree: Tree) -> Tree:

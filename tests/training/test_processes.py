@@ -119,7 +119,7 @@ def test_two_processes_end_as_one_does_and_go_on_after_one_was_killed(tmp_path, 
     assert second.wait(300) == -9
     told = first.communicate(timeout=120)[1]
     assert first.returncode == 1
-    assert "ich: another process of this training ended" in told
+    assert "ich: the exchange with the other processes failed" in told
     assert "start all of them again" in told
 
     first, second = start(tmp_path, plan, 2)

@@ -1,12 +1,20 @@
-"""Two scores of the same slices compared: AUROCs, and their difference with a paired bootstrap over patients."""
+"""Scores of the same slices compared, with a paired bootstrap over patients: two scores of a label, several models."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ich.evaluation import intervals, metrics
-from ich.evaluation.results import Estimate
+from ich.evaluation import intervals, metrics, results
+from ich.evaluation.results import COLUMNS, Estimate
+
+# What models are compared by: a name for people, and the metric and column of `ich.evaluation.results`.
+MODEL_FIGURES: dict[str, tuple[str, int | None]] = {
+    "any AUROC": ("auroc", COLUMNS.index("any")),
+    "mean AUROC": ("auroc", COLUMNS.index("macro")),
+    "weighted log loss": ("weighted_log_loss", None),
+}
 
 
 class Comparison(NamedTuple):
@@ -49,3 +57,49 @@ def compare_auroc(
 def _aurocs(rankings: list[metrics.Ranking], weights: NDArray[np.integer], groups: NDArray[np.intp]) -> metrics.Floats:
     """(2, replicates)"""
     return np.stack([metrics.auroc_and_average_precision(ranking, weights, groups)[0] for ranking in rankings])
+
+
+class ModelFigures(NamedTuple):
+    """Of one model: its figures by name, and these less the first model's; no differences for the first itself."""
+
+    figures: dict[str, Estimate]
+    differences: dict[str, Estimate]
+
+
+def compare_models(
+    samples: Sequence[results.Sample], replicates: int, rng: Callable[[], np.random.Generator]
+) -> list[ModelFigures]:
+    """Compare models by MODEL_FIGURES on the same slices; every replicate draws the same patients for all.
+
+    Args:
+        samples: of each model, the same slices in the same order; decisions are not used.
+        replicates: 0 gives no intervals.
+        rng: gives a generator in the same state each time.
+    """
+    values, drawn = [], []
+    for sample in samples:
+        once, replicated = results.replicate_statistics(sample, replicates, rng())
+        values.append({name: float(_column(once, name)[0]) for name in MODEL_FIGURES})
+        drawn.append({name: _column(replicated, name) for name in MODEL_FIGURES})
+    return [
+        ModelFigures(
+            {name: _estimate(value[name], each[name]) for name in MODEL_FIGURES},
+            {name: _estimate(value[name] - values[0][name], each[name] - drawn[0][name]) for name in MODEL_FIGURES}
+            if number
+            else {},
+        )
+        for number, (value, each) in enumerate(zip(values, drawn, strict=True))
+    ]
+
+
+def _column(statistics: dict[str, metrics.Floats], name: str) -> metrics.Floats:
+    metric, column = MODEL_FIGURES[name]
+    if not statistics:
+        return np.empty(0)
+    return statistics[metric] if column is None else statistics[metric][:, column]
+
+
+def _estimate(value: float, drawn: metrics.Floats) -> Estimate:
+    if np.isnan(value):
+        return Estimate(float("nan"), reason="a label has positives only, or negatives only")
+    return Estimate(value, *intervals.percentile_interval(drawn))

@@ -96,3 +96,59 @@ def _told_apart(content: Mapping[str, Any]) -> str:
 
 def _bare(figure: Mapping[str, Any]) -> str:
     return "–" if figure["value"] is None else f"{figure['value']:.3f}"
+
+
+_COST = ("parameters", "training", "images/s")
+
+
+def print_comparison(console: Console, content: Mapping[str, Any]) -> None:
+    """Models side by side: what each costs, then figure by figure, with the differences from the first.
+
+    Args:
+        console: where to.
+        content: from `ich.compare.compare`.
+    """
+    rows = content["candidates"]
+    costs = Table("model", *_COST, title="cost", title_justify="left", box=None, padding=(0, 1))
+    for row in rows:
+        costs.add_row(row["model"], *_cost_cells(row))
+    console.print(costs)
+    for name in rows[0]["figures"]:
+        less = f"less {rows[0]['model']}'s"
+        table = Table("model", name, less, title="", box=None, padding=(0, 1))
+        for row in rows:
+            table.add_row(row["model"], number(row["figures"][name]), _difference(row, name))
+        console.print(table)
+    for line in comparison_legend(content):
+        console.print(line, highlight=False)
+
+
+def comparison_markdown(content: Mapping[str, Any]) -> list[str]:
+    """Lines of a Markdown table of the same, a row a model."""
+    names, first = content["candidates"][0]["figures"], content["candidates"][0]["model"]
+    header = ["model", *_COST, *names, *(f"{name}, less {first}'s" for name in names)]
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    for row in content["candidates"]:
+        figures = [*(number(row["figures"][name]) for name in names), *(_difference(row, name) for name in names)]
+        lines.append(f"| {' | '.join([row['model'], *_cost_cells(row), *figures])} |")
+    return [*lines, "", *comparison_legend(content)]
+
+
+def comparison_legend(content: Mapping[str, Any]) -> list[str]:
+    """What the figures of a comparison are of."""
+    lines = [
+        f"{content['test_slices']:,} test slices of {content['test_patients']:,} patients, one training each; 95 % "
+        "intervals over patients, the same draws for all models: another seed of training would differ too. Images/s "
+        "of training, stage by stage; its time is with validation.",
+    ]
+    return [*lines, "Phantom data: these figures say nothing about patients."] if content["phantom"] else lines
+
+
+def _cost_cells(row: Mapping[str, Any]) -> list[str]:
+    speeds = " / ".join("–" if (speed := stage["images_per_s"]) is None else f"{speed:,.0f}" for stage in row["stages"])
+    parameters = "–" if row["parameters"] is None else f"{row['parameters'] / 1e6:.2f} M"
+    return [parameters, f"{row['seconds'] / 60:.1f} min", speeds]
+
+
+def _difference(row: Mapping[str, Any], name: str) -> str:
+    return number(row["differences"][name]) if row["differences"] else "–"

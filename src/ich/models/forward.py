@@ -35,9 +35,17 @@ def compile_forward(network: keras.Model, *, shared: bool = False) -> Forward:
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
             return _as_list(network(inputs if len(inputs) > 1 else inputs[0], training=False))
 
-    # The values are read each time: training, and `predict` on the network, replace the variables' arrays.
-    place = on_each if shared else list
-    return lambda inputs: list(forward(place([variable.value for variable in variables]), inputs))
+    def call(inputs: list[Any]) -> list[Any]:
+        # The values are read each time: training, and `predict` on the network, replace the variables' arrays.
+        values = [variable.value for variable in variables]
+        if shared and (placed := on_each(values)) is not values:
+            for variable, old, new in zip(variables, values, placed, strict=True):
+                if new is not old:  # it came from the host, or a file: it stays where it is now
+                    variable.assign(new)
+            values = placed
+        return list(forward(values, inputs))
+
+    return call
 
 
 def _as_list(outputs: Any) -> list[Any]:

@@ -54,11 +54,13 @@ class Checkpoint:
         progress: see there.
         variables: of network and optimizer, now.
         best: weights of the network when the validation loss was lowest.
+        sha256: of the file with the arrays, where it was read from one.
     """
 
     progress: Progress
     variables: Arrays
     best: Arrays
+    sha256: str = ""
 
 
 class Checkpoints:
@@ -129,8 +131,8 @@ def _read(path: Path, content: dict[str, Any]) -> Checkpoint:
     if fingerprint(arrays) != content["sha256"]:
         raise DataError(f"{arrays.name} is not as it was written")
     with np.load(arrays) as named:
-        parts = [_numbered(named, kind) for kind in ("variable", "best")]
-    return Checkpoint(Progress(**content["progress"]), *parts)
+        variables, best = (_numbered(named, kind) for kind in ("variable", "best"))
+    return Checkpoint(Progress(**content["progress"]), variables, best, content["sha256"])
 
 
 def _numbered(named: Any, kind: str) -> Arrays:

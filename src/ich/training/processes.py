@@ -5,13 +5,8 @@ they share, and process 0 alone writes there. They go in step: what one of them 
 others cannot go on, and stop; started again, all go on after the last epoch that has a checkpoint.
 """
 
-import atexit
 import contextlib
 import hashlib
-import os
-import socket
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -20,9 +15,13 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from ich.devices import is_first_process
 from ich.errors import ConfigError, DataError, IchError, one_line
+from ich.remedies import what_to_do
+from ich.training.rendezvous import listening_address, meet
 
-_JOIN_SECONDS = 300  # that the first process waits for the last one to come
+_MEET_SECONDS = 300  # that the first process waits for the last one to come
+_JOIN_SECONDS = 60  # when all are there
 _SILENT_SECONDS = 60  # after which one that says nothing counts as lost
 
 # What JAX's runtimes say where another process is not there any more.
@@ -42,6 +41,16 @@ class Place:
     coordinator: str
     processes: int
     process: int
+
+    @property
+    def host(self) -> str:
+        """Of process 0."""
+        return self.coordinator.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """Of process 0."""
+        return int(self.coordinator.rpartition(":")[2])
 
     @classmethod
     def of(cls, coordinator: str | None, processes: int | None, process: int | None) -> Self:
@@ -72,27 +81,26 @@ class Place:
 def joined(place: Place, tell: Callable[[str], object]) -> Iterator[None]:
     """For the duration of a block, compute together with the other processes; nothing may have been computed before.
 
-    At its end, all wait for each other. If it raises, this process leaves at once when it ends, without a word to the
-    others: they would wait for each other in vain.
+    At its end, all wait for each other. If it raises, the process must end by `os._exit`: at a usual exit JAX would
+    wait for the others, for minutes and in vain.
 
     Args:
         place: of this process.
         tell: takes a line for the user.
 
     Raises:
-        IchError: not all came, or one of them ended.
+        IchError: not all came, they do not fit together, or one of them ended.
     """
     own = f"process {place.process} of {place.processes}"
-    tell(f"{own}: waits for the others, up to {_JOIN_SECONDS} s; process 0 is to be reached at {place.coordinator}")
+    tell(f"{own}: waits for the others, up to {_MEET_SECONDS} s; process 0 is to be reached at {place.coordinator}")
     try:
-        if place.process:
-            _wait_for(place)
+        meet(place.host, place.port, place.processes, place.process, _MEET_SECONDS)
         jax.distributed.initialize(
             place.coordinator, place.processes, place.process, cluster_detection_method="deactivate",
+            coordinator_bind_address=f"{_bracketed(listening_address(place.host))}:{place.port}",
             initialization_timeout=_JOIN_SECONDS, heartbeat_timeout_seconds=_SILENT_SECONDS,
         )  # fmt: skip
     except (OSError, RuntimeError, ValueError) as error:
-        atexit.register(_leave, IchError.exit_code)
         raise IchError(
             f"{own} could not join at {place.coordinator} ({one_line(error)}); start all of them, with an address of "
             "process 0 that is free there and that each of them can reach"
@@ -101,14 +109,12 @@ def joined(place: Place, tell: Callable[[str], object]) -> Iterator[None]:
         multihost_utils.sync_global_devices("begin")  # connects them: each notices at once if another ends
         yield
         multihost_utils.sync_global_devices("end")
-    except BaseException as error:
-        lost = _is_lost(error)
-        atexit.register(_leave, 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1))
-        if not lost:
+    except (RuntimeError, ValueError) as error:
+        if not _is_lost(error):
             raise
         raise IchError(
-            "another process of this training ended (what it printed last says why); start all of them again: the "
-            "training goes on after its last checkpoint"
+            "the exchange with the other processes failed: most likely one of them ended, and what it printed last "
+            f"says why; start all of them again, and the training goes on after its last checkpoint ({one_line(error)})"
         ) from error
 
 
@@ -130,33 +136,20 @@ def refuse_disagreement(**facts: str) -> None:
             )
 
 
-def _wait_for(place: Place) -> None:
-    """Return when process 0 listens: JAX would end this process, with a stack trace, if it does not in time.
-
-    Raises:
-        OSError: it does not.
-    """
-    host, _, port = place.coordinator.rpartition(":")
-    end = time.monotonic() + _JOIN_SECONDS
-    while True:
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.5)
-        else:
-            return
+@contextlib.contextmanager
+def first_process_first() -> Iterator[None]:
+    """A block that process 0 goes through before the others do, e.g. since it downloads what all of them read."""
+    if not is_first_process():
+        multihost_utils.sync_global_devices("process 0 is through")
+    yield
+    if is_first_process() and jax.process_count() > 1:
+        multihost_utils.sync_global_devices("process 0 is through")
 
 
-def _is_lost(error: BaseException) -> bool:
-    """Whether it is an error of the exchange with other processes."""
-    is_runtimes = isinstance(error, ValueError | RuntimeError)
-    return is_runtimes and any(sign in str(error).lower() for sign in _LOST)
+def _is_lost(error: Exception) -> bool:
+    """Whether it is an error of the exchange with other processes, and none with a remedy of its own."""
+    return what_to_do(error) is None and any(sign in str(error).lower() for sign in _LOST)
 
 
-def _leave(code: int) -> None:
-    """End without waiting for the other processes, as JAX would do for minutes."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

@@ -29,7 +29,7 @@ from ich.training.finished import FinishedStages
 from ich.training.fit import Run, fit_stages, tell
 from ich.training.gating import choose_gate, conditional_prevalence
 from ich.training.phases import stages
-from ich.training.processes import refuse_disagreement
+from ich.training.processes import first_process_first, refuse_disagreement
 from ich.training.watch import History
 from ich.workspace import NOT_FINITE, Outcome, Workspace, provenance
 
@@ -60,7 +60,8 @@ def train(config: Experiment) -> Outcome:
     if computes_on_cpu():
         keep_freed_memory()
     with dtype_policy(precision):
-        networks = build(config.train, config.preprocess.size, config.seed)
+        with first_process_first():  # which fetches the weights
+            networks = build(config.train, config.preprocess.size, config.seed)
         for line in networks.loaded:
             tell(console, line)
         config = with_batch_size(config, networks, slices["train"], lambda message: tell(console, message), keep=writes)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from ich.data import Manifest, pad_batch, prefetch
-from ich.devices import own_share, shared_out
+from ich.devices import of_first_process, own_share, shared_out
 from ich.models.forward import Forward
 from ich.progress import progress_bar
 from ich.training.losses import binary_crossentropy
@@ -74,7 +74,7 @@ class Validation:
 
     def loss(self, probabilities: NDArray[np.float32]) -> float:
         """Mean loss of probabilities (n, k) of these slices."""
-        return float(np.mean(self._loss(self.targets, probabilities)))
+        return of_first_process(float(np.mean(self._loss(self.targets, probabilities))))
 
 
 def predict(
