@@ -30,9 +30,9 @@ from ich.training.epoch import Epoch, NotFinite, run_epoch
 from ich.training.finished import FinishedStages
 from ich.training.phases import Stage, stages
 from ich.training.processes import refuse_disagreement
-from ich.training.record import StageRecord
 from ich.training.sampling import priors
 from ich.training.schedule import Schedule
+from ich.training.stage_record import StageRecord
 from ich.training.step import Learner, adam, arrays, assign
 from ich.training.validation import Validation, scores
 from ich.training.watch import History, Row
