@@ -112,15 +112,21 @@ def test_two_devices_end_as_one_does(tmp_path, start, alone):
     assert_as_alone(tmp_path, alone)
 
 
-def test_two_processes_end_as_one_does_and_go_on_after_one_was_killed(tmp_path, start, alone):
+@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.soak)])
+def test_two_processes_end_as_one_does_and_go_on_after_one_was_killed(tmp_path, start, alone, victim):
     plan = alone[0]
     write_squares(tmp_path, train=32, val=20)
-    first, second = start(tmp_path, plan, 2, dies={1: 1})
-    assert second.wait(300) == -9
-    told = first.communicate(timeout=120)[1]
-    assert first.returncode == 1
-    assert "ich: the exchange with the other processes failed" in told
-    assert "start all of them again" in told
+    both = start(tmp_path, plan, 2, dies={victim: 1})
+    assert both[victim].wait(300) == -9
+    survivor = both[1 - victim]
+    told = survivor.communicate(timeout=120)[1]
+    if victim:
+        assert survivor.returncode == 1
+        assert "ich: the exchange with the other processes failed" in told
+        assert "start all of them again" in told
+    else:  # JAX may be faster, and end the process
+        assert survivor.returncode in (1, -6)
+        assert "exchange with the other processes failed" in told or "another task died" in told
 
     first, second = start(tmp_path, plan, 2)
     told, told_too = (process.communicate(timeout=300)[1] for process in (first, second))
