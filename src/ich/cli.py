@@ -69,6 +69,10 @@ NumProcesses = Annotated[int | None, Parameter(help="Of several processes that t
 ProcessId = Annotated[
     int | None, Parameter(help="Of several processes that train together: the number of this one, from 0.")
 ]
+_ANY_KEY = (
+    "Any key of the config can be replaced too, those of this step without their section: `--train.batch_size 16` is "
+    "`--batch_size 16` for train. `ich config` lists them all."
+)
 DryRun = Annotated[
     bool,
     Parameter(
@@ -111,7 +115,7 @@ def _add_step(name: StepName) -> None:
             return _do_step(name, experiment, json)
         return _train_together(experiment, coordinator, num_processes, process_id, json)
 
-    app.command(train if name == "train" else command, name=name, help=STEPS[name].help)
+    app.command(train if name == "train" else command, name=name, help=STEPS[name].help, help_epilogue=_ANY_KEY)
 
 
 def _do_step(name: StepName, experiment: Experiment, as_json: bool) -> int:
@@ -125,13 +129,16 @@ def _do_step(name: StepName, experiment: Experiment, as_json: bool) -> int:
 
 def _compare(experiment: Experiment, models: list[ModelName], as_json: bool) -> int:
     """Models on one split."""
-    from ich.compare import candidates, compare
+    from ich.compare import candidates, compare, comparison_path
 
     runs = candidates(experiment, models)
     with claimed(experiment, *runs):
         refuse_unfit("train", experiment)
         compared = compare(experiment, runs)
-    _print_json(compared) if as_json else print_comparison(Console(), compared)
+    if as_json:
+        _print_json(compared)
+    else:
+        print_comparison(Console(), compared, comparison_path(experiment, "md"))
     for row in compared["candidates"]:
         for note in row["notes"]:
             messages.print(f"  {row['run']}: {visible(note)}", style="yellow", markup=False)
@@ -227,7 +234,8 @@ def predict(
         list[Path],
         Parameter(
             negative="",
-            help="A trained model: cascade_final.keras, with its .json card beside it. Several: their mean.",
+            help="A trained model: cascade_final.keras, with its .json card beside it. Give --model again for each of "
+            "several: their mean is taken.",
         ),
     ],
     json: AsJson = False,
@@ -237,6 +245,8 @@ def predict(
     from ich.predict import predict as predict_files
     from ich.predict import refuse_output
 
+    if stray := [path for path in inputs if path.suffix == ".keras"]:
+        raise ConfigError(f"{stray[0]} is a model, not an input; give --model before each: --model A --model B")
     if output is not None:
         refuse_output(output)
     result = predict_files(inputs, model)

@@ -75,8 +75,8 @@ def compare(config: Experiment, runs: Sequence[Experiment]) -> dict[str, Any]:
         "phantom": "phantom" in config.steps, "incomplete": any(last.incomplete for _, last in outcomes),
         "candidates": rows, "provenance": provenance(),
     }  # fmt: skip
-    write_json(_path(config, "json"), content)
-    write_text(_path(config, "md"), "\n".join(comparison_markdown(content)) + "\n")
+    write_json(comparison_path(config, "json"), content)
+    write_text(comparison_path(config, "md"), "\n".join(comparison_markdown(content)) + "\n")
     return content
 
 
@@ -97,5 +97,6 @@ def _cost(config: Experiment) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _path(config: Experiment, ending: str) -> Path:
+def comparison_path(config: Experiment, ending: str) -> Path:
+    """Of the comparison, by its ending: json or md."""
     return Workspace(config).run.parent / f"{config.name}-comparison.{ending}"

@@ -250,7 +250,9 @@ def _difference(record: dict[str, Any], steps: tuple[StepName, ...], config: Exp
 
 
 def _record(name: StepName, workspace: Workspace) -> Path:
-    return workspace.records / f"{name}.json"
+    """Of a step; an evaluation of models that were named stands beside that of the trained one."""
+    named = name == "evaluate" and workspace.config.evaluate.models
+    return workspace.records / (f"{name}-{workspace.config.name}.json" if named else f"{name}.json")
 
 
 def read_record(name: StepName, workspace: Workspace) -> dict[str, Any]:

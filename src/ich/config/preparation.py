@@ -132,7 +132,11 @@ class Window(Section):
 class Preprocess(Section):
     """Step 3: DICOM to RGB PNG. Each channel is one window; windows first, then the area resize."""
 
-    size: Annotated[int, Field(ge=32, le=1024)] = Field(256, description="Rows and columns of the PNG, in pixels.")
+    size: Annotated[int, Field(ge=32, le=1024)] = Field(
+        256,
+        description="Rows and columns of the PNG, and so of the networks' input, in pixels; for training a multiple of "
+        "32.",
+    )
     red: Window = Field(Window(center=75, width=215), description="Blood window.")
     green: Window = Field(Window(center=40, width=80), description="Brain window.")
     blue: Window = Field(Window(center=600, width=2800), description="Bone window.")

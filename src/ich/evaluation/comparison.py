@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ich.evaluation import intervals, metrics, results
 from ich.evaluation.results import COLUMNS, Estimate
+from ich.labels import LABELS
 
 # What models are compared by: a name for people, and the metric and column of `ich.evaluation.results`.
 MODEL_FIGURES: dict[str, tuple[str, int | None]] = {
@@ -77,16 +78,19 @@ def compare_models(
         rng: gives a generator in the same state each time.
     """
     values, drawn = [], []
+    classes = [len(np.unique(column)) for column in samples[0].truth.T]
+    one_sided = ", ".join(label for label, count in zip(LABELS, classes, strict=True) if count < 2)
     for sample in samples:
         once, replicated = results.replicate_statistics(sample, replicates, rng())
         values.append({name: float(_column(once, name)[0]) for name in MODEL_FIGURES})
         drawn.append({name: _column(replicated, name) for name in MODEL_FIGURES})
     return [
         ModelFigures(
-            {name: _estimate(value[name], each[name]) for name in MODEL_FIGURES},
-            {name: _estimate(value[name] - values[0][name], each[name] - drawn[0][name]) for name in MODEL_FIGURES}
-            if number
-            else {},
+            {name: _estimate(value[name], each[name], one_sided) for name in MODEL_FIGURES},
+            {
+                name: _estimate(value[name] - values[0][name], each[name] - drawn[0][name], one_sided)
+                for name in (MODEL_FIGURES if number else ())
+            },
         )
         for number, (value, each) in enumerate(zip(values, drawn, strict=True))
     ]
@@ -99,7 +103,7 @@ def _column(statistics: dict[str, metrics.Floats], name: str) -> metrics.Floats:
     return statistics[metric] if column is None else statistics[metric][:, column]
 
 
-def _estimate(value: float, drawn: metrics.Floats) -> Estimate:
+def _estimate(value: float, drawn: metrics.Floats, one_sided: str) -> Estimate:
     if np.isnan(value):
-        return Estimate(float("nan"), reason="a label has positives only, or negatives only")
+        return Estimate(float("nan"), reason=f"positives only, or none, of {one_sided}")
     return Estimate(value, *intervals.percentile_interval(drawn))

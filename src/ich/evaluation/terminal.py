@@ -101,12 +101,13 @@ def _bare(figure: Mapping[str, Any]) -> str:
 _COST = ("parameters", "training", "images/s")
 
 
-def print_comparison(console: Console, content: Mapping[str, Any]) -> None:
+def print_comparison(console: Console, content: Mapping[str, Any], written: Path) -> None:
     """Models side by side: what each costs, then figure by figure, with the differences from the first.
 
     Args:
         console: where to.
         content: from `ich.compare.compare`.
+        written: where the Markdown table is.
     """
     rows = content["candidates"]
     costs = Table("model", *_COST, title="cost", title_justify="left", box=None, padding=(0, 1))
@@ -114,19 +115,19 @@ def print_comparison(console: Console, content: Mapping[str, Any]) -> None:
         costs.add_row(row["model"], *_cost_cells(row))
     console.print(costs)
     for name in rows[0]["figures"]:
-        less = f"less {rows[0]['model']}'s"
+        less = f"minus {rows[0]['model']}"
         table = Table("model", name, less, title="", box=None, padding=(0, 1))
         for row in rows:
             table.add_row(row["model"], number(row["figures"][name]), _difference(row, name))
         console.print(table)
-    for line in comparison_legend(content):
-        console.print(line, highlight=False)
+    for line in [*comparison_legend(content), f"as a table: {written}"]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def comparison_markdown(content: Mapping[str, Any]) -> list[str]:
     """Lines of a Markdown table of the same, a row a model."""
     names, first = content["candidates"][0]["figures"], content["candidates"][0]["model"]
-    header = ["model", *_COST, *names, *(f"{name}, less {first}'s" for name in names)]
+    header = ["model", *_COST, *names, *(f"{name} minus {first}" for name in names)]
     lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for row in content["candidates"]:
         figures = [*(number(row["figures"][name]) for name in names), *(_difference(row, name) for name in names)]
@@ -139,7 +140,7 @@ def comparison_legend(content: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{content['test_slices']:,} test slices of {content['test_patients']:,} patients, one training each; 95 % "
         "intervals over patients, the same draws for all models: another seed of training would differ too. Images/s "
-        "of training, stage by stage; its time is with validation.",
+        "of training, stage by stage, on this machine; its time is with validation.",
     ]
     return [*lines, "Phantom data: these figures say nothing about patients."] if content["phantom"] else lines
 

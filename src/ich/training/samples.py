@@ -35,7 +35,8 @@ def sample_table(
         targets: (n, k) 0 or 1.
         probabilities: (n, k) in [0, 1].
     """
-    lines = ["| slice | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
+    lines = ["Bold: the label is present. The slices are among the images.", ""]
+    lines += ["| slice | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
     for name, truth, row in zip(ids, targets, probabilities, strict=True):
         cells = (f"**{p:.3f}**" if y else f"{p:.3f}" for y, p in zip(truth, row, strict=True))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
