@@ -18,7 +18,7 @@ from ich import __version__
 from ich.claim import claimed
 from ich.config import Experiment, StepName
 from ich.config.keys import config_keys
-from ich.config.read import in_section, load
+from ich.config.read import in_section, load, parse_overrides
 from ich.config.training import ModelName
 from ich.errors import (
     EXIT_DONE,
@@ -378,26 +378,6 @@ def _load_if_given(config: Path | None, overrides: tuple[str, ...]) -> Experimen
     if config is None and overrides:
         raise ConfigError(f"{overrides[0]} replaces a value of a config file: name the file with -c CONFIG")
     return _load(config, overrides) if config else None
-
-
-def parse_overrides(tokens: tuple[str, ...]) -> dict[str, str]:
-    """`--key.of.config value` or `--key.of.config=value` -> {"key.of.config": "value"}.
-
-    Raises:
-        ConfigError: a token is not a key, or a key has no value.
-    """
-    result, rest = {}, list(tokens)
-    while rest:
-        token = rest.pop(0)
-        if not token.startswith("--"):
-            raise ConfigError(f"{token!r} is not an option; overrides look like --split.unit slice")
-        key, equals, value = token[2:].partition("=")
-        if not equals:
-            if not rest or rest[0].startswith("--"):
-                raise ConfigError(f"--{key} has no value; write --{key} VALUE")
-            value = rest.pop(0)
-        result[key.replace("-", "_")] = value
-    return result
 
 
 def _print_json(content: Any) -> None:

@@ -73,6 +73,26 @@ def load(path: Path, overrides: dict[str, str] | None = None) -> Experiment:
     return validate(tree, str(path))
 
 
+def parse_overrides(tokens: tuple[str, ...]) -> dict[str, str]:
+    """`--key.of.config value` or `--key.of.config=value` -> {"key.of.config": "value"}.
+
+    Raises:
+        ConfigError: a token is not a key, or a key has no value.
+    """
+    result, rest = {}, list(tokens)
+    while rest:
+        token = rest.pop(0)
+        if not token.startswith("--"):
+            raise ConfigError(f"{token!r} is not an option; overrides look like --split.unit slice")
+        key, equals, value = token[2:].partition("=")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ConfigError(f"--{key} has no value; write --{key} VALUE")
+            value = rest.pop(0)
+        result[key.replace("-", "_")] = value
+    return result
+
+
 def validate(tree: dict[str, Any], source: str) -> Experiment:
     """Check a config given as nested dictionaries; `source` is named in the error."""
     _refuse_odd_text(tree, source)
