@@ -308,7 +308,7 @@ def _edit_the_window_of_the_card(workspace: Workspace) -> None:
 
 def _edit_the_input_of_the_card(workspace: Workspace) -> None:
     card = workspace.final_model.with_suffix(".json")
-    card.write_text(json.dumps(json.loads(card.read_text()) | {"neighbours_window": 2}))
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"input": "neighbours"}))
 
 
 def _empty_the_config_of_the_card(workspace: Workspace) -> None:
