@@ -53,7 +53,7 @@ class Card(BaseModel):
         gate: of `cascade` and `modified-cascade`; None for a flat model.
         conditional_prevalence: P(subtype | any) among natural training slices, before sampling and augmentation.
         training: the run's name, number of parameters, its stages, slices, priors (`ich.training.sampling.priors`),
-            best validation losses.
+            best validation losses; `weights`: the whole models that it started from (`ich.training.origin`).
         config: the whole resolved config.
         provenance: versions, git commit, time.
     """

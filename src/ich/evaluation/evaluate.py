@@ -186,6 +186,10 @@ def _outcome(content: Mapping[str, Any], workspace: Workspace, outputs: list[Pat
     notes = [f"baseline: {unreadable} test slices could not be read"] if unreadable else []
     if content["shared_patients"]:
         notes.append(f"{content['shared_patients']} patients are in more than one split: the figures are optimistic")
+    for file in dict.fromkeys(weights["file"] for model in content["models"] for weights in model["weights"]):
+        notes.append(
+            f"weights come from {file}: if it was trained on patients who are held out here, figures are wrong"
+        )
     return Outcome(
         counts={
             "val": splits["val"]["slices"],

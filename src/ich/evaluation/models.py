@@ -16,13 +16,14 @@ def files(workspace: Workspace) -> tuple[Path, ...]:
 
 
 def describe(cards: Sequence[Card], workspace: Workspace) -> list[dict[str, Any]]:
-    """What the report says of each of `files`: file, kind, SHA-256, training run, and its gate."""
+    """What the report says of each of `files`: file, kind, SHA-256, training run, what that started from, and gate."""
     return [
         {
             "file": path.name,
             "model": card.model,
             "sha256": card.file_sha256,
             "run": card.training.get("run"),
+            "weights": card.training.get("weights", []),
             "gate": None if card.gate is None else {"threshold": card.gate.threshold, "chosen": card.gate.chosen},
         }
         for path, card in zip(files(workspace), cards, strict=True)
