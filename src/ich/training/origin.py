@@ -22,7 +22,7 @@ def read_origin(workspace: Workspace) -> list[dict[str, str]]:
         if _splits_sha256(path) not in (None, here):
             raise DataError(
                 f"train.weights: {path} was trained on another split ({card_path(path).name} beside it says so), and "
-                "may know patients who are held out here; set it to imagenet, or to a model that was trained on this split"
+                "may know patients who are held out here; set it to imagenet, or to a model of this split"
             )
     return [{"file": path.name, "sha256": fingerprint(path)} for path in files]
 
