@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from ich.card import Card, Gate, card_path, read_card, write_card
+from ich.card import Card, Gate, card_path, read_card, read_cards, write_card
+from ich.config import Train
 from ich.errors import DataError
 from ich.files import fingerprint
 from ich.labels import LABELS, SUBTYPES
@@ -46,6 +47,20 @@ def test_an_older_card_is_of_a_model_of_windows(model):
     del content["input"], content["neighbours_window"]
     card_path(model).write_text(json.dumps(content))
     assert (read_card(model).input, read_card(model).neighbours_window) == ("windows", 0)
+
+
+def test_which_window_neighbours_show_means_nothing_without_them(model):
+    other = model.with_name("other.keras")
+    other.write_bytes(b"other weights")
+    content = json.loads(card_path(model).read_text()) | {"file_sha256": fingerprint(other), "neighbours_window": 2}
+    card_path(other).write_text(json.dumps(content))
+    assert [card.neighbours_window for card in read_cards([model, other])] == [0, 0]
+    edit(model, input="neighbours", neighbours_window=1)
+    edit(other, input="neighbours")
+    with pytest.raises(DataError, match="neighbours_window of .* is 1, of .* 2: models whose mean"):
+        read_cards([model, other])
+    assert Train(neighbours_window=2) == Train()  # nor is it another training
+    assert Train(input="neighbours", neighbours_window=2).neighbours_window == 2
 
 
 def test_no_model(tmp_path):

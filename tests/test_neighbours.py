@@ -253,7 +253,7 @@ def ledgers(experiment):
 def test_neighbours_that_were_not_prepared_are_refused_with_the_fix_and_a_few_unreadable_ones_told(ledgers):
     ids = [f"ID_{i:03}" for i in range(201)]
     # 200 steps, 400 neighbours in all. Without ID_100 two of 398 are not there: half a per cent.
-    workspace = ledgers(ids, dict.fromkeys(ids, "ok"))
+    workspace = ledgers(ids, dict.fromkeys(ids, "ok"), train=ids)
     assert without_image(workspace) == []
 
     def prepare(statuses):
@@ -268,7 +268,18 @@ def test_neighbours_that_were_not_prepared_are_refused_with_the_fix_and_a_few_un
     prepare({image_id: "quarantined" if i % 2 else "repaired" for i, image_id in enumerate(ids)})
     assert without_image(workspace)[0].startswith("200 of 200 neighbours have no image")
     prepare({image_id: "ok" for i, image_id in enumerate(ids) if i % 40})  # 0, 40, ..., 200 were not sampled
-    with pytest.raises(DataError, match=r"10 of the 390 neighbours .* not prepared; set sample.whole_series: true"):
+    with pytest.raises(
+        DataError, match=r"10 of the 390 neighbours in split train .* not prepared; set sample.whole_series: true"
+    ):
+        without_image(workspace)
+
+
+def test_whole_series_of_validation_and_test_hide_no_sampled_training_slice(ledgers):
+    ids = [f"ID_{i:04}" for i in range(2000)]
+    train, val, test = ids[:50], ids[50:1000], ids[1000:]
+    prepared = dict.fromkeys([train[10], *val, *test], "ok")  # two of 3,900 neighbours: a twentieth of a per cent
+    workspace = ledgers(ids, prepared, train=train[10:11], val=val, test=test)
+    with pytest.raises(DataError, match="2 of the 2 neighbours in split train that index.parquet knows were not"):
         without_image(workspace)
 
 

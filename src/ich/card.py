@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ich.config.training import ModelName
 from ich.errors import DataError
@@ -49,11 +49,11 @@ class Card(BaseModel):
         size: rows and columns of the input, in pixels; 32 to 1024, a multiple of 32.
         aspect: what was done to slices that are not square.
         input: what is red, green and blue: `windows` of a slice, or one window of it and its `neighbours`.
-        neighbours_window: which of `windows` that is, 0 the first.
+        neighbours_window: which of `windows` that is, 0 the first; 0 where the input is `windows`.
         gate: of `cascade` and `modified-cascade`; None for a flat model.
         conditional_prevalence: P(subtype | any) among natural training slices, before sampling and augmentation.
         training: the run's name, number of parameters, its stages, slices, priors (`ich.training.sampling.priors`),
-            best validation losses.
+            best validation losses; `weights`: the whole models that it started from (`ich.training.origin`).
         config: the whole resolved config.
         provenance: versions, git commit, time.
     """
@@ -72,6 +72,11 @@ class Card(BaseModel):
     training: dict[str, Any]
     config: dict[str, Any]
     provenance: dict[str, Any]
+
+    @field_validator("neighbours_window")
+    @classmethod
+    def _of_neighbours_only(cls, window: int, info: ValidationInfo) -> int:
+        return window if info.data.get("input") == "neighbours" else 0
 
     @field_validator("conditional_prevalence")
     @classmethod
@@ -111,7 +116,8 @@ def read_card(model: Path) -> Card:
         raise DataError(f"model {model} does not exist; train one (`ich train`) or give the path of a .keras file")
     if not path.is_file():
         raise DataError(
-            f"model {model} has no card: {path.name} must lie beside it; copy it from where the model was trained"
+            f"model {model} has no card: {path.name} must lie beside it; copy it from where the model was trained (stages' "
+            "best weights, *_best.keras, have none: give the model that ends in _final.keras)"
         )
     try:
         card = Card.model_validate_json(path.read_bytes())

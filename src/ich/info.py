@@ -12,20 +12,13 @@ import psutil
 from ich.config import Experiment, Train
 from ich.label_file import labels_at_hand
 from ich.labels import counts, read_long_labels
+from ich.models.parameters import MILLIONS
 from ich.sources import refuse_missing
 from ich.workspace import Workspace, provenance
 
 # Measured on RSNA slices: 512x512 16-bit DICOM, and 256-pixel PNG; the PNG grows with its area.
 _DICOM_BYTES = 526_000
 _PNG_BYTES_256 = 52_000
-
-# Millions of parameters of each backbone without its top, as Keras counts them.
-_PARAMETERS = {
-    "EfficientNetV2Demo": 0.6, "EfficientNetV2B0": 5.9, "EfficientNetV2B1": 6.9, "EfficientNetV2B2": 8.8,
-    "EfficientNetV2B3": 12.9, "EfficientNetV2S": 20.3, "EfficientNetV2M": 53.2, "EfficientNetV2L": 117.7,
-    "ConvNeXtDemo": 0.3, "ConvNeXtTiny": 27.8, "ConvNeXtSmall": 49.5, "ConvNeXtBase": 87.6, "ConvNeXtLarge": 196.2,
-    "ConvNeXtXLarge": 348.1,
-}  # fmt: skip
 
 
 def collect(config: Experiment | None) -> dict[str, Any]:
@@ -89,7 +82,7 @@ def training_need(train: Train) -> int:
 
 def _millions(train: Train) -> list[float]:
     """Parameters of each stage's backbones; the last stage has all, though it may be trained in no epoch."""
-    efficientnet, convnext = (_PARAMETERS.get(name, 0) for name in train.backbones.model_dump().values())
+    efficientnet, convnext = MILLIONS[train.backbones.efficientnet], MILLIONS[train.backbones.convnext]
     if train.model in ("efficientnet", "convnext"):
         return [efficientnet if train.model == "efficientnet" else convnext]
     trunk = efficientnet if train.model == "cascade" else 0

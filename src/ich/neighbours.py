@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from ich.data import Manifest, Neighbours, read_manifest
 from ich.errors import DataError
 from ich.files import read_parquet
-from ich.labels import IMAGE_ID, is_augmented
+from ich.labels import IMAGE_ID, is_augmented, read_table
 from ich.prepare.patients import READABLE
-from ich.workspace import SplitName, Workspace
+from ich.workspace import SPLITS, SplitName, Workspace
 
 PLACE_SCHEMA: dict[str, type[pl.DataType]] = {
     IMAGE_ID: pl.String, "status": pl.String, "series": pl.String, "slice_index": pl.Int32,
@@ -65,22 +65,27 @@ def without_image(workspace: Workspace) -> list[str]:
     The index knows which neighbours exist; a few may have been quarantined, or have no labels.
 
     Raises:
-        DataError: more than 1 % were never prepared, since they were not sampled, or have no labels.
+        DataError: more than 1 % of those of a split were never prepared, since they were not sampled, or have no
+            labels. Each split by itself: `sample.scope: train` leaves the series of the others whole.
     """
     index = read_parquet(workspace.index, PLACE_SCHEMA).filter(READABLE)
     ledger = read_parquet(workspace.slices, PLACE_SCHEMA)
-    asked, usable = (
-        index[IMAGE_ID].is_in(table[IMAGE_ID].implode()).to_numpy() for table in (ledger, ledger.filter(READABLE))
-    )
-    before, itself, after = neighbours(index)[usable].T
-    exist = np.concatenate([before[before != itself], after[after != itself]])
-    left_out, lacking = int((~asked[exist]).sum()), int((~usable[exist]).sum())
-    if left_out > MOST_LEFT_OUT * len(exist):
-        raise DataError(
-            f"{left_out:,} of the {len(exist):,} neighbours that index.parquet knows were not prepared; set "
-            "sample.whole_series: true and run the steps from sample on (files without labels cannot be taken: label "
-            "them), or set train.input: windows"
-        )
+    asked, usable = (_is_in(index, table) for table in (ledger, ledger.filter(READABLE)))
+    beside, lacking, existing = neighbours(index), 0, 0
+    for split in (split for split in SPLITS if workspace.table(split).exists()):
+        before, itself, after = beside[usable & _is_in(index, read_table(workspace.table(split)))].T
+        exist = np.concatenate([before[before != itself], after[after != itself]])
+        if (left_out := int((~asked[exist]).sum())) > MOST_LEFT_OUT * len(exist):
+            raise DataError(
+                f"{left_out:,} of the {len(exist):,} neighbours in split {split} that index.parquet knows were not "
+                "prepared; set sample.whole_series: true and run the steps from sample on (files without labels cannot "
+                "be taken: label them), or set train.input: windows"
+            )
+        lacking, existing = lacking + int((~usable[exist]).sum()), existing + len(exist)
     if not lacking:
         return []
-    return [f"{lacking:,} of {len(exist):,} neighbours have no image: the next slice that has one stands for each"]
+    return [f"{lacking:,} of {existing:,} neighbours have no image: the next slice that has one stands for each"]
+
+
+def _is_in(index: pl.DataFrame, table: pl.DataFrame) -> NDArray[np.bool_]:
+    return index[IMAGE_ID].is_in(table[IMAGE_ID].implode()).to_numpy()

@@ -279,6 +279,10 @@ def refuse_unfit(name: StepName, config: Experiment) -> None:
     Raises:
         DataError: it would.
     """
+    if name == "evaluate" and config.evaluate.models:
+        from ich.evaluation.evaluated_models import refuse_name_of_a_training
+
+        refuse_name_of_a_training(Workspace(config))  # whose record would else say that it did not finish
     for earlier in _before(name, config):
         record = read_record(earlier, Workspace(config))
         if not record and _record(earlier, Workspace(config)).exists():

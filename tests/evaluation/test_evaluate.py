@@ -279,6 +279,24 @@ def _cut_the_ledger_off(workspace: Workspace) -> None:
     workspace.slices.write_bytes(workspace.slices.read_bytes()[:-50])
 
 
+def test_weights_of_a_model_that_may_know_the_held_out_are_told(made_up: Callable[..., Experiment]):
+    config = made_up()
+    workspace = Workspace(config)
+    card = workspace.final_model.with_suffix(".json")
+    content, line = json.loads(card.read_text()), "patients who are held out here is not known"
+    stage.evaluate(config)
+    assert line not in (workspace.report / "report.html").read_text()
+    weights = [{"file": "stage1<b>.h5", "sha256": "0123456789abcdef" * 4}]
+    content["training"]["weights"] = weights
+    card.write_text(json.dumps(content))
+    outcome = stage.evaluate(config)
+    page = (workspace.report / "report.html").read_text()
+    assert "Weights come from stage1&lt;b&gt;.h5 (<code>sha256 0123456789abcdef</code>): whether" in page
+    assert line in page
+    assert json.loads((workspace.report / "metrics.json").read_text())["models"][0]["weights"] == weights
+    assert any("weights come from stage1<b>.h5" in note for note in outcome.notes)
+
+
 def _share_a_patient(workspace: Workspace) -> None:
     ledger = pl.read_parquet(workspace.slices)
     ledger.with_columns(pl.col("patient").replace("test0", "train0")).write_parquet(workspace.slices)
@@ -308,7 +326,7 @@ def _edit_the_window_of_the_card(workspace: Workspace) -> None:
 
 def _edit_the_input_of_the_card(workspace: Workspace) -> None:
     card = workspace.final_model.with_suffix(".json")
-    card.write_text(json.dumps(json.loads(card.read_text()) | {"neighbours_window": 2}))
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"input": "neighbours"}))
 
 
 def _empty_the_config_of_the_card(workspace: Workspace) -> None:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from ich.errors import ConfigError, DataError
-from ich.info import _PARAMETERS
 from ich.models.backbones import DEMO, PUBLISHED, build_backbone, top_layers
 from ich.models.initialize import numpy_initializers
+from ich.models.parameters import MILLIONS
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def quick_start():
 def test_names_are_kerass_constructors_and_all_of_both_families():
     families = [name for name in dir(keras.applications) if name.startswith(("EfficientNetV2", "ConvNeXt"))]
     assert sorted(PUBLISHED) == sorted(families)
-    assert _PARAMETERS.keys() == {*PUBLISHED, *DEMO}
+    assert MILLIONS.keys() == {*PUBLISHED, *DEMO}
 
 
 @pytest.mark.parametrize("name", DEMO)
@@ -29,7 +29,7 @@ def test_feature_map_is_a_32nd_of_the_image(name, size):
     backbone = build_backbone(name, size, "none", label="trunk")
     assert backbone.name == "trunk"
     assert backbone.output_shape[:3] == (None, size // 32, size // 32)
-    assert backbone.count_params() / 1e6 == pytest.approx(_PARAMETERS[name], abs=0.05)
+    assert backbone.count_params() / 1e6 == pytest.approx(MILLIONS[name], abs=0.05)
 
 
 @pytest.mark.parametrize("name", DEMO)

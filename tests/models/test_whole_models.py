@@ -136,6 +136,58 @@ def test_renamed_and_numbered_layers_are_found(tmp_path):
         assert same(network, values(layers)), file
 
 
+def efficientnet():
+    return build_backbone("EfficientNetV2Demo", 64, "none", label="trunk")
+
+
+def times(factor, layers):
+    return {layer: [(name, factor * value) for name, value in arrays] for layer, arrays in layers.items()}
+
+
+def prefixed(prefix, groups):
+    """Keras 2's remedy for two layers of one name; weights keep the names they were made with."""
+    return {prefix + group: weights for group, weights in groups.items()}
+
+
+def test_another_stages_backbone_is_not_taken_silently(tmp_path):
+    network, other = efficientnet(), convnext()
+    first, beside = made_up(network), made_up(other)
+    second, before = times(2, first), network.get_weights()
+    one, two = nested(first, "stage1_effnet"), nested(second, "stage2_effnet")
+    numbered = [{f"{layer}_{n}": arrays for layer, arrays in each.items()} for n, each in ((1, first), (2, second))]
+    files = {
+        "nested": (one | two, "stage1_effnet, stage2_effnet"),
+        "numbered": (flat(numbered[0] | numbered[1]), "stem_conv_1, stem_conv_2"),
+        "plain": (flat(first | numbered[1]), "stem_conv, stem_conv_2"),
+        "renamed": (flat(first) | prefixed("stage2_", flat(second)), "stem_conv, stage2_stem_conv"),
+        "both": (flat(first) | two, "stem_conv, stage2_effnet|stage2_effnet, stem_conv"),
+    }
+    for name, (groups, several) in files.items():
+        write(tmp_path / f"{name}.h5", groups | nested(beside, "convnext_x"))
+        with pytest.raises(
+            DataError, match=rf"{name}\.h5 holds several networks that fit E.*stem_conv is in ({several}); save each"
+        ):
+            load_backbone(network, "E", tmp_path / f"{name}.h5", ["trunk"])
+        assert same(network, before), name
+        load_backbone(other, "C", tmp_path / f"{name}.h5", ["convnext"])  # of which there is one
+        assert same(other, values(beside)), name
+    load_backbone(network, "E", tmp_path / "nested.h5", ["stage2_effnet"])
+    assert same(network, values(second))
+    write(tmp_path / "equal.h5", one | nested(first, "stage2_effnet"))
+    load_backbone(network, "E", tmp_path / "equal.h5", ["trunk"])
+    assert same(network, values(first))
+
+
+def test_the_one_network_that_has_all_layers_is_taken(tmp_path):
+    """Not the one before it, which shares names of layers with it."""
+    network = efficientnet()
+    layers = made_up(network)
+    less = {layer: arrays for layer, arrays in times(2, layers).items() if layer != "top_conv"}
+    write(tmp_path / "two.h5", nested(less, "smaller") | nested(layers, "whole"))
+    load_backbone(network, "E", tmp_path / "two.h5", ["trunk"])
+    assert same(network, values(layers))
+
+
 def test_a_layer_that_is_missing_or_of_another_shape_is_named(tmp_path):
     network = convnext()
     before, layers = network.get_weights(), made_up(network)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ich.config.preparation import OfflineAugmentation
 from ich.config.section import Count, Fraction, LearningRate, Positive, Rate, Section
@@ -133,7 +133,7 @@ class Train(Section):
         "(sample.whole_series) and augment.target: 0.",
     )
     neighbours_window: Literal[0, 1, 2] = Field(
-        0, description="With `neighbours`: of preprocess's red (0), green (1) and blue (2) window, the one."
+        0, description="With `neighbours`: of preprocess's red (0), green (1) and blue (2) window, the one. Else 0."
     )
     backbones: Backbones = Backbones()
     weights: str = Field(
@@ -216,6 +216,12 @@ class Train(Section):
         names = self.backbones
         flat = {"efficientnet": (names.efficientnet,), "convnext": (names.convnext,)}
         return flat.get(self.model, (names.efficientnet, names.convnext))
+
+    @field_validator("neighbours_window")
+    @classmethod
+    def _of_neighbours_only(cls, window: int, info: ValidationInfo) -> int:
+        """Where it means nothing, no two settings, trainings or models shall differ in it."""
+        return window if info.data.get("input") == "neighbours" else 0
 
     @model_validator(mode="after")
     def _something_to_train(self) -> Self:

@@ -13,7 +13,18 @@ from ich.card import Card, read_cards
 from ich.config import Experiment
 from ich.config.keys import differences
 from ich.errors import DataError
-from ich.evaluation import baseline, examples, leakage, models, plots, predictions, report, results, summary, terminal
+from ich.evaluation import (
+    baseline,
+    evaluated_models,
+    examples,
+    leakage,
+    plots,
+    predictions,
+    report,
+    results,
+    summary,
+    terminal,
+)
 from ich.evaluation.predictions import Scored
 from ich.evaluation.thresholds import Threshold, choose
 from ich.files import fingerprint, read_parquet, write_bytes, write_csv, write_json, write_parquet
@@ -63,16 +74,16 @@ def _facts(workspace: Workspace, tables: Mapping[str, pl.DataFrame], ledger: pl.
     """What is known before anything is predicted; refuses leaks, and models that may not be evaluated here."""
     config = workspace.config
     shared_patients = leakage.refuse_leaks(tables, config.split.unit)
-    cards = read_cards(models.files(workspace))
+    cards = read_cards(evaluated_models.files(workspace))
     if config.evaluate.models:
-        models.refuse_unfit(cards, workspace)
+        evaluated_models.refuse_unfit(cards, workspace)
     else:
         _refuse_other_training(cards[0], workspace)
     augmented = tables["train"][IMAGE_ID].map_elements(is_augmented, pl.Boolean)
     return {
         "name": config.name,
         "model": " + ".join(sorted({card.model for card in cards})),
-        "models": models.describe(cards, workspace),
+        "models": evaluated_models.describe(cards, workspace),
         "phantom": "phantom" in config.steps,
         "split_unit": config.split.unit,
         "shared_patients": shared_patients,
@@ -121,7 +132,7 @@ def _predict(workspace: Workspace, tables: Mapping[str, pl.DataFrame]) -> tuple[
     slices = {"val": read_slices(workspace, "val"), "test": read_slices(workspace, "test")}
     keep_compiled_in(workspace.compiled)
     held_out = {split: tables[split] for split in HELD_OUT}
-    return predictions.predict(load_models(models.files(workspace)), held_out, slices)
+    return predictions.predict(load_models(evaluated_models.files(workspace)), held_out, slices)
 
 
 def _findings(
@@ -186,6 +197,10 @@ def _outcome(content: Mapping[str, Any], workspace: Workspace, outputs: list[Pat
     notes = [f"baseline: {unreadable} test slices could not be read"] if unreadable else []
     if content["shared_patients"]:
         notes.append(f"{content['shared_patients']} patients are in more than one split: the figures are optimistic")
+    for file in dict.fromkeys(weights["file"] for model in content["models"] for weights in model["weights"]):
+        notes.append(
+            f"weights come from {file}: if it was trained on patients who are held out here, figures are wrong"
+        )
     return Outcome(
         counts={
             "val": splits["val"]["slices"],

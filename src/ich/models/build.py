@@ -114,9 +114,23 @@ def weight_files(train: Train) -> list[Path]:
     Raises:
         DataError: a file is not there.
     """
-    labels = {"cascade": (GATE_TRUNK, EFFICIENTNET, CONVNEXT), "efficientnet": (EFFICIENTNET,), "convnext": (CONVNEXT,)}
-    files = [_file(train, label) for label in labels.get(train.model, (EFFICIENTNET, CONVNEXT))]
+    files = [_file(train, label) for label in _labels(train)]
     return list(dict.fromkeys(file for file in files if file))
+
+
+def whole_models(train: Train) -> list[Path]:
+    """Those of `weight_files` that are whole models, trained by somebody on something, and not Keras's own.
+
+    Raises:
+        DataError: a file is not there.
+    """
+    files = [_whole_model(train, label) for label in _labels(train)]
+    return list(dict.fromkeys(file for file in files if file))
+
+
+def _labels(train: Train) -> tuple[str, ...]:
+    labels = {"cascade": (GATE_TRUNK, EFFICIENTNET, CONVNEXT), "efficientnet": (EFFICIENTNET,), "convnext": (CONVNEXT,)}
+    return labels.get(train.model, (EFFICIENTNET, CONVNEXT))
 
 
 def _file(train: Train, label: str) -> Path | None:

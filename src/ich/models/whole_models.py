@@ -21,8 +21,12 @@ from ich.errors import DataError, one_line
 # Name of a layer -> its arrays: variables of a network, or data sets of a file. Both have a shape.
 Layers = dict[str, list[Any]]
 
+# Arrays that may be those of a layer, each with the layer of the saved model that it is in.
+Found = list[tuple[str, list[Any]]]
+
+_NUMBER = re.compile(r"_\d+$")
 # The one layer with weights that Keras's backbones leave unnamed, ConvNeXt's last; its number is that of the session.
-_UNNAMED = re.compile(r"layer_normalization(_\d+)?")
+_UNNAMED = "layer_normalization"
 
 
 @dataclass(frozen=True)
@@ -32,16 +36,23 @@ class WholeModel:
     Attributes:
         path: of the file.
         groups: name of a layer of the saved model -> the layers in it: itself, or those of a network within.
-        layers: all of them, in the order of the file; of those with one name, the first.
     """
 
     path: Path
     groups: dict[str, Layers]
-    layers: Layers
 
-    def within(self, groups: Iterable[str]) -> Layers:
-        """The layers of the first of these groups that is a network in the file; all layers if none is."""
-        return next((self.groups[name] for name in groups if len(self.groups.get(name, ())) > 1), self.layers)
+    def where(self, wanted: Layers, named: Iterable[str] = ()) -> dict[str, Found]:
+        """Where the layers of a backbone may be: name, without a number too -> arrays.
+
+        Looked into is the first of the `named` groups that is a network. If none is: each network that has all the
+        layers, and the model's own layers if those do; if nothing has all, everything.
+        """
+        if name := next((name for name in named if len(self.groups.get(name, ())) > 1), None):
+            return _index({name: self.groups[name]})
+        networks = [{name: group} for name, group in self.groups.items() if len(group) > 1]
+        own = {name: group for name, group in self.groups.items() if len(group) == 1}
+        whole = [part for part in (*networks, own) if _holds(_index(part), wanted)]
+        return _index({name: group for part in whole for name, group in part.items()} or self.groups)
 
 
 @contextmanager
@@ -55,7 +66,7 @@ def open_whole_model(path: Path) -> Iterator[WholeModel]:
         with h5py.File(path, "r") as file:
             top = file.get("model_weights", file)
             groups = {name: _layers_of(name, top[name]) for name in _names(top, "layer_names")}
-            yield WholeModel(path, groups, _all(groups))
+            yield WholeModel(path, groups)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise DataError(
             f"train.weights: {path} cannot be read as a model that Keras saved as .h5 ({one_line(error)}); copy it "
@@ -73,12 +84,22 @@ def load_backbone(backbone: keras.Model, name: str, path: Path, groups: Sequence
         groups: layers of the saved model, by name; the first that is there is looked into, else the whole model is.
 
     Raises:
-        DataError: the file cannot be read, or a layer is not in it or has arrays of other shapes.
+        DataError: the file cannot be read; a layer is not in it or has arrays of other shapes; or it holds several
+            such networks with different weights, of which none has a name of `groups`.
     """
     with open_whole_model(path) as saved:
-        layers, found = saved.within(groups), []
-        for layer, arrays in layers_of(backbone).items():
-            other = _find(layer, arrays, layers)
+        wanted, found = layers_of(backbone), []
+        where = saved.where(wanted, groups)
+        for layer, arrays in wanted.items():
+            fitting = _fitting(layer, arrays, where)
+            if _differ(fitting):
+                several = ", ".join(dict.fromkeys(group for group, _ in fitting))
+                raise DataError(
+                    f"train.weights: {path} holds several networks that fit {name}, with different weights: layer "
+                    f"{layer} is in {several}; save each stage in a file of its own (stage1_best.h5, stage2_best.h5), "
+                    "and set train.weights to their folder"
+                )
+            other = next((each for _, each in fitting or _called(layer, where)), None)
             if other is None or _shapes(other) != _shapes(arrays):
                 has = "is not in it" if other is None else f"has shape {_text(other)} in it"
                 raise DataError(
@@ -103,7 +124,7 @@ def load_head(head: keras.Model, backbones: Sequence[keras.Model], path: Path) -
     """
     with open_whole_model(path) as saved:
         layers = saved.groups.get(head.name)
-        layers = _besides(backbones, saved.layers) if layers is None else layers
+        layers = _besides(backbones, saved) if layers is None else layers
         wanted, theirs = list(layers_of(head).values()), list(layers.values())
         if [_shapes(arrays) for arrays in wanted] != [_shapes(arrays) for arrays in theirs]:
             return False
@@ -128,16 +149,16 @@ def _layers_of(name: str, group: h5py.Group) -> Layers:
     return layers
 
 
-def _all(groups: dict[str, Layers]) -> Layers:
-    layers: Layers = {}
-    for name, group in groups.items():
-        for layer, arrays in group.items():
-            layers.setdefault(layer, arrays)
-            if (
-                len(group) == 1
-            ):  # its own name too: a layer can be renamed, its weights keep the name they were made with
-                layers.setdefault(name, arrays)
-    return layers
+def _index(groups: dict[str, Layers]) -> dict[str, Found]:
+    """Layers by their names, without a number too."""
+    index: dict[str, Found] = {}
+    for group, layers in groups.items():
+        for layer, arrays in layers.items():
+            # Its own name too: a layer can be renamed, its weights keep the name they were made with.
+            names = [layer, group] if len(layers) == 1 else [layer]
+            for name in dict.fromkeys([*names, *(_NUMBER.sub("", name) for name in names)]):
+                index.setdefault(name, []).append((group, arrays))
+    return index
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
@@ -149,26 +170,38 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
-def _find(name: str, arrays: list[Any], layers: Layers) -> list[Any] | None:
-    """The arrays of the layer of this name, else of this name and a number; of several, the first that fits."""
-    if _UNNAMED.fullmatch(name):
-        candidates = [layers[other] for other in layers if _UNNAMED.fullmatch(other)]
-    elif name in layers:
-        return layers[name]
-    else:
-        candidates = [layers[other] for other in layers if re.fullmatch(rf"{re.escape(name)}_\d+", other)]
-    fitting = [candidate for candidate in candidates if _shapes(candidate) == _shapes(arrays)]
-    return next(iter(fitting or candidates), None)
+def _called(name: str, where: dict[str, Found]) -> Found:
+    """Layers of this name, or of this name and a number."""
+    return where.get(_UNNAMED if _NUMBER.sub("", name) == _UNNAMED else name, [])
 
 
-def _besides(backbones: Sequence[keras.Model], layers: Layers) -> Layers:
+def _fitting(name: str, arrays: list[Any], where: dict[str, Found]) -> Found:
+    return [(group, other) for group, other in _called(name, where) if _shapes(other) == _shapes(arrays)]
+
+
+def _holds(where: dict[str, Found], wanted: Layers) -> bool:
+    return all(_fitting(name, arrays, where) for name, arrays in wanted.items())
+
+
+def _differ(found: Found) -> bool:
+    """Whether these are not all copies of the first."""
+    return any(
+        not np.array_equal(one[()], other[()])
+        for _, arrays in found[1:]
+        for one, other in zip(found[0][1], arrays, strict=True)
+    )
+
+
+def _besides(backbones: Sequence[keras.Model], saved: WholeModel) -> Layers:
     """The layers that no backbone has."""
     taken: set[str] = set()
     for backbone in backbones:
-        for name, arrays in layers_of(backbone).items():
-            taken.update(array.name for array in _find(name, arrays, layers) or [])
-    # By the names of arrays, for a layer may have two.
-    return {arrays[0].name: arrays for arrays in layers.values() if arrays[0].name not in taken}
+        wanted = layers_of(backbone)
+        where = saved.where(wanted)
+        for name, arrays in wanted.items():
+            taken.update(array.name for _, other in _fitting(name, arrays, where) for array in other)
+    every = (arrays for group in saved.groups.values() for arrays in group.values())
+    return {arrays[0].name: arrays for arrays in every if arrays[0].name not in taken}
 
 
 def _assign(variables: list[Any], values: list[Any]) -> None:

@@ -28,6 +28,7 @@ from ich.training.checkpoint import Checkpoints
 from ich.training.finished import FinishedStages
 from ich.training.fit import Run, fit_stages, tell
 from ich.training.gating import choose_gate, conditional_prevalence
+from ich.training.origin import origin_note, read_origin
 from ich.training.phases import stages
 from ich.training.processes import first_process_first, refuse_disagreement
 from ich.training.watch import History
@@ -53,6 +54,8 @@ def train(config: Experiment) -> Outcome:
     slices = {"train": read_slices(workspace, "train"), "val": read_slices(workspace, "val")}
     notes = without_image(workspace) if config.train.input == "neighbours" else []
     conditional_prevalence(read_json(workspace.splits))  # which the card needs: better refused now than at the end
+    origin = read_origin(workspace)
+    notes += origin_note(origin)
     precision = resolve_precision(config.train.precision)
     writes = is_first_process()
     console = Console(stderr=True, quiet=not writes)
@@ -88,7 +91,8 @@ def train(config: Experiment) -> Outcome:
         gate = _gate(run)
     if not writes:
         return Outcome()  # the process that writes tells
-    outcome = _finish(run, finished.key, precision, trained, gate, save=kept is not trained)
+    facts = {"key": finished.key, "precision": precision, "weights": origin}
+    outcome = _finish(run, facts, trained, gate, save=kept is not trained)
     finished.forget()
     checkpoints.clear()
     return replace(outcome, notes=notes + outcome.notes)
@@ -128,7 +132,7 @@ def start_run(workspace: Workspace, kept: Collection[str]) -> None:
 
 
 def _finish(
-    run: Run, key: str, precision: str, trained: dict[str, dict[str, Any]], gate: Gate | None, *, save: bool
+    run: Run, facts: dict[str, Any], trained: dict[str, dict[str, Any]], gate: Gate | None, *, save: bool
 ) -> Outcome:
     """Put the final model, if it is to be saved, and its card in the place of those of an earlier training."""
     config, workspace, final = run.config, run.workspace, run.workspace.final_model
@@ -136,7 +140,7 @@ def _finish(
     if save:
         save_model(run.networks.final, final, config.train.save_h5)
     training = {
-        "key": key, "precision": precision, "parameters": run.networks.final.count_params(), "stages": trained,
+        **facts, "parameters": run.networks.final.count_params(), "stages": trained,
         "files": _fingerprints(workspace),
     }  # fmt: skip
     prevalence = conditional_prevalence(read_json(workspace.splits))

@@ -16,13 +16,14 @@ def files(workspace: Workspace) -> tuple[Path, ...]:
 
 
 def describe(cards: Sequence[Card], workspace: Workspace) -> list[dict[str, Any]]:
-    """What the report says of each of `files`: file, kind, SHA-256, training run, and its gate."""
+    """What the report says of each of `files`: file, kind, SHA-256, training run, what that started from, and gate."""
     return [
         {
             "file": path.name,
             "model": card.model,
             "sha256": card.file_sha256,
             "run": card.training.get("run"),
+            "weights": card.training.get("weights", []),
             "gate": None if card.gate is None else {"threshold": card.gate.threshold, "chosen": card.gate.chosen},
         }
         for path, card in zip(files(workspace), cards, strict=True)
@@ -37,7 +38,7 @@ def refuse_unfit(cards: Sequence[Card], workspace: Workspace) -> None:
     Raises:
         DataError: the name is that of a training, or a model may have seen what is held out, or sees other images.
     """
-    _refuse_name_of_a_training(workspace)
+    refuse_name_of_a_training(workspace)
     config = workspace.config
     for path, card in zip(files(workspace), cards, strict=True):
         if card.training.get("splits_sha256") != fingerprint(workspace.splits):
@@ -55,7 +56,7 @@ def refuse_unfit(cards: Sequence[Card], workspace: Workspace) -> None:
                 )
 
 
-def _refuse_name_of_a_training(workspace: Workspace) -> None:
+def refuse_name_of_a_training(workspace: Workspace) -> None:
     """Beside the history of a training lies its report, which must not become that of other models."""
     if any((workspace.run / file).exists() for file in ("config.json", "history.csv")):
         raise DataError(
