@@ -116,8 +116,8 @@ def read_card(model: Path) -> Card:
         raise DataError(f"model {model} does not exist; train one (`ich train`) or give the path of a .keras file")
     if not path.is_file():
         raise DataError(
-            f"model {model} has no card: {path.name} must lie beside it; copy it from where the model was trained (stages' "
-            "best weights, *_best.keras, have none: give the model that ends in _final.keras)"
+            f"model {model} has no card: {path.name} must lie beside it; copy it from where the model was trained "
+            "(a stage's best weights, *_best.keras, have none: give the model that ends in _final.keras)"
         )
     try:
         card = Card.model_validate_json(path.read_bytes())
