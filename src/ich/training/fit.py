@@ -124,7 +124,7 @@ def fit_stage(run: Run, stage: Stage) -> dict[str, Any]:
     validation = _validation(run, stage, network)
     found = run.checkpoints.newest(stage.name)
     epoch, first_phase = (found.progress.epoch, found.progress.phase) if found else (0, 0)
-    refuse_disagreement(checkpoint=f"{stage.name} {epoch} {found and found.sha256}")
+    refuse_disagreement({"the checkpoint to go on from": f"{stage.name} {epoch} {found and found.sha256}"})
     if found is not None:
         run.tell(f"{stage.name}: goes on after epoch {epoch}, from its checkpoint")
         best.take_over(found.progress.best_loss, found.best)

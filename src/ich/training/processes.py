@@ -7,7 +7,7 @@ others cannot go on, and stop; started again, all go on after the last epoch tha
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -118,8 +118,8 @@ def joined(place: Place, tell: Callable[[str], object]) -> Iterator[None]:
         ) from error
 
 
-def refuse_disagreement(**facts: str) -> None:
-    """Check that all processes have the same facts, by name; every process must ask at the same point.
+def refuse_disagreement(facts: Mapping[str, str]) -> None:
+    """Check that all processes have the same facts, by what they are; every process must ask at the same point.
 
     Raises:
         DataError: one has another; so in all of them.
@@ -131,7 +131,7 @@ def refuse_disagreement(**facts: str) -> None:
     for name, differs in zip(facts, (everyone != everyone[0]).any(axis=(0, 2)), strict=True):
         if differs:
             raise DataError(
-                f"the processes do not agree on {name.replace('_', ' ')}; give all of them the same config and version "
+                f"the processes do not agree on {name}; give all of them the same config and version "
                 "of ich, and a workspace on storage that they share"
             )
 

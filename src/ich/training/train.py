@@ -75,7 +75,9 @@ def train(config: Experiment) -> Outcome:
         kept = trained or finished.results
         # Another Keras or JAX may have other variables, and rounds otherwise.
         exactly = f"{finished.key} keras {keras.__version__} jax {jax.__version__}"
-        refuse_disagreement(settings_tables_images_and_versions=exactly, what_is_trained_already=str([*kept]))
+        refuse_disagreement({
+            "settings, tables, images or versions": exactly, "which stages are finished": ", ".join(kept),
+        })  # fmt: skip
         checkpoints = Checkpoints(workspace.checkpoints, exactly, lambda message: tell(console, message))
         history = None
         if writes:
