@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 
 from ich.card import read_card
-from ich.config import Experiment
+from ich.config import Experiment, StepName
 from ich.config.read import validate
 from ich.config.training import ModelName
 from ich.errors import ConfigError
 from ich.evaluation import predictions, results
 from ich.evaluation.comparison import compare_models
-from ich.evaluation.evaluate import evaluate
 from ich.evaluation.summary import bootstrap_rng
 from ich.evaluation.terminal import comparison_markdown
 from ich.files import read_parquet, write_json, write_text
 from ich.runs import runs_of
-from ich.training.train import train
+from ich.stages import is_up_to_date, read_record, run_step
 from ich.workspace import Workspace, provenance
 
 
@@ -44,8 +43,8 @@ def candidates(config: Experiment, models: Sequence[ModelName]) -> list[Experime
 def compare(config: Experiment, runs: Sequence[Experiment]) -> dict[str, Any]:
     """Train and evaluate models one after the other, and write the comparison down.
 
-    A training that is finished, or a stage or epoch of one, is not done again; evaluation is. Writes
-    runs/<name>-comparison.json and the same as a Markdown table, .md.
+    What is finished and stands is not done again. Writes runs/<name>-comparison.json and the same as a Markdown table,
+    .md.
 
     Args:
         config: of the experiment, with the steps before training done.
@@ -56,9 +55,9 @@ def compare(config: Experiment, runs: Sequence[Experiment]) -> dict[str, Any]:
         run, parameters, seconds of training with validation, stages (stage, epochs, images_per_s), figures on the test
         slices with 95 % intervals, differences from the first model's, and notes of training and evaluation.
     """
-    outcomes = []
+    records = []
     for run in runs:
-        outcomes.append((train(run), evaluate(run)))
+        records.append([_done("train", run), _done("evaluate", run)])
         gc.collect()  # Keras's networks refer to themselves, and would stay in memory beside the next
     samples = [_test_sample(run) for run in runs]
     compared = compare_models(samples, config.evaluate.bootstrap, lambda: bootstrap_rng(config, "test"))
@@ -66,18 +65,28 @@ def compare(config: Experiment, runs: Sequence[Experiment]) -> dict[str, Any]:
         _cost(run) | {
             "figures": {name: figure.as_json() for name, figure in each.figures.items()},
             "differences": {name: figure.as_json() for name, figure in each.differences.items()},
-            "notes": [note for outcome in pair for note in outcome.notes],
+            "notes": [note for record in pair for note in record["notes"]],
         }
-        for run, each, pair in zip(runs, compared, outcomes, strict=True)
+        for run, each, pair in zip(runs, compared, records, strict=True)
     ]  # fmt: skip
     content = {
         "name": config.name, "test_slices": len(samples[0]), "test_patients": samples[0].n_patients,
-        "phantom": "phantom" in config.steps, "incomplete": any(last.incomplete for _, last in outcomes),
+        "phantom": "phantom" in config.steps,
+        "incomplete": any(record["incomplete"] for pair in records for record in pair),
         "candidates": rows, "provenance": provenance(),
     }  # fmt: skip
     write_json(comparison_path(config, "json"), content)
     write_text(comparison_path(config, "md"), "\n".join(comparison_markdown(content)) + "\n")
     return content
+
+
+def _done(step: StepName, config: Experiment) -> dict[str, Any]:
+    """The record of a step, which is run if it must be."""
+    record = is_up_to_date(step, config)
+    if record is None:
+        run_step(step, config)
+        record = read_record(step, Workspace(config))
+    return record
 
 
 def _test_sample(config: Experiment) -> results.Sample:

@@ -250,9 +250,11 @@ def _difference(record: dict[str, Any], steps: tuple[StepName, ...], config: Exp
 
 
 def _record(name: StepName, workspace: Workspace) -> Path:
-    """Of a step; an evaluation of models that were named stands beside that of the trained one."""
-    named = name == "evaluate" and workspace.config.evaluate.models
-    return workspace.records / (f"{name}-{workspace.config.name}.json" if named else f"{name}.json")
+    """Of a step. A run that has a model folder of its own has its own records; so has an evaluation of named models."""
+    config = workspace.config
+    of_run = name in ("train", "evaluate") and config.model_folder != "models"
+    of_run |= name == "evaluate" and bool(config.evaluate.models)
+    return workspace.records / (f"{name}-{config.name}.json" if of_run else f"{name}.json")
 
 
 def read_record(name: StepName, workspace: Workspace) -> dict[str, Any]:

@@ -212,7 +212,19 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     write(tmp_path / "lost.h5", flat(made_up(network)))
     with h5py.File(tmp_path / "lost.h5", "a") as file:
         del file["model_weights/convnext_narrow_stem_conv/convnext_narrow_stem_conv/kernel:0"]
-    for name in ("cut", "text", "foreign", "lost"):
+    write(tmp_path / "nan.h5", flat(made_up(network)))
+    with h5py.File(tmp_path / "nan.h5", "a") as file:
+        kernel = file["model_weights/convnext_narrow_stem_conv/convnext_narrow_stem_conv/kernel:0"]
+        kernel[0, 0, 0, 0] = np.nan
+    for name, odd in (("group", None), ("whole", np.zeros(3, int)), ("complex", np.zeros(3, complex))):
+        write(tmp_path / f"{name}.h5", flat(made_up(network)))
+        with h5py.File(tmp_path / f"{name}.h5", "a") as file:
+            place = "model_weights/convnext_narrow_stem_conv/convnext_narrow_stem_conv/kernel:0"
+            del file[place]
+            file.create_group(place) if odd is None else file.create_dataset(place, data=odd)
+    with h5py.File(tmp_path / "number.h5", "w") as file:
+        file.create_group("model_weights").attrs["layer_names"] = 7
+    for name in ("cut", "text", "foreign", "lost", "nan", "group", "whole", "complex", "number"):
         with pytest.raises(DataError, match=rf"{name}\.h5 cannot be read as a model that Keras saved as \.h5 \("):
             load_backbone(network, "ConvNeXt", tmp_path / f"{name}.h5", ["trunk"])
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -26,9 +27,9 @@ PLAN = {
     "batch_size": 8,
     "accumulation": 2,
 }
-# `ich`, with the tests' small backbones; an argument says after how many epochs of a stage it is killed.
+# `ich`, with the tests' small backbones; arguments say after how many epochs of a stage it gets a signal, and which.
 ICH = """
-import os, signal, sys
+import os, sys
 from pytest import MonkeyPatch
 from ich.cli import run_command
 from ich.models import backbones
@@ -37,12 +38,12 @@ from square_slices import tiny_backbone
 patch = MonkeyPatch()
 for name in backbones.DEMO:
     patch.setitem(backbones.DEMO, name, tiny_backbone)
-dies_after, arguments = int(sys.argv[1]), sys.argv[2:]
+stops_after, number, arguments = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 whole = fit.after_epoch
 def after_epoch(stage_fit, index, epoch, *rest):
     whole(stage_fit, index, epoch, *rest)
-    if epoch == dies_after:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if epoch == stops_after:
+        os.kill(os.getpid(), number)
 patch.setattr(fit, "after_epoch", after_epoch)
 sys.exit(run_command(arguments))
 """
@@ -63,7 +64,7 @@ def start():
     started: list[subprocess.Popen[str]] = []
 
     def start(
-        root: Path, plan: dict, processes: int = 1, dies: dict[int, int] | None = None, **environment: str
+        root: Path, plan: dict, processes: int = 1, stopped: tuple[int, int] | None = None, **environment: str
     ) -> list[subprocess.Popen[str]]:
         config = root / "experiment.yaml"
         config.write_text(yaml.safe_dump(squares_experiment(root, **plan).model_dump(mode="json", by_alias=True)))
@@ -71,7 +72,17 @@ def start():
         paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
         coordinator = f"127.0.0.1:{free_port()}"
         for number in range(processes):
-            command = [sys.executable, "-c", ICH, str((dies or {}).get(number, 0)), "train", "-c", str(config)]
+            victim, kind = stopped or (-1, 0)
+            command = [
+                sys.executable,
+                "-c",
+                ICH,
+                str(int(number == victim)),
+                str(int(kind)),
+                "train",
+                "-c",
+                str(config),
+            ]
             if processes > 1:
                 command += ["--coordinator", coordinator, "--num-processes", str(processes)]
                 command += ["--process-id", str(number)]
@@ -112,12 +123,19 @@ def test_two_devices_end_as_one_does(tmp_path, start, alone):
     assert_as_alone(tmp_path, alone)
 
 
-@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.soak)])
-def test_two_processes_end_as_one_does_and_go_on_after_one_was_killed(tmp_path, start, alone, victim):
+@pytest.mark.parametrize(
+    ("victim", "kind", "code"),
+    [
+        (1, signal.SIGKILL, -9),
+        pytest.param(0, signal.SIGKILL, -9, marks=pytest.mark.soak),
+        pytest.param(1, signal.SIGTERM, 130, marks=pytest.mark.soak),
+    ],
+)
+def test_two_processes_end_as_one_does_and_go_on_after_one_was_stopped(tmp_path, start, alone, victim, kind, code):
     plan = alone[0]
     write_squares(tmp_path, train=32, val=20)
-    both = start(tmp_path, plan, 2, dies={victim: 1})
-    assert both[victim].wait(300) == -9
+    both = start(tmp_path, plan, 2, stopped=(victim, kind))
+    assert both[victim].wait(300) == code
     survivor = both[1 - victim]
     told = survivor.communicate(timeout=120)[1]
     if victim:

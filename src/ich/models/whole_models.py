@@ -145,7 +145,10 @@ def _layers_of(name: str, group: h5py.Group) -> Layers:
     layers: Layers = {}
     for weight in _names(group, "weight_names"):
         layer = [name, *weight.split("/")][-2]  # LayerScale's of Keras 2 may have a name without its layer: Variable:0
-        layers.setdefault(layer, []).append(group[weight])
+        array = group[weight]
+        if not isinstance(array, h5py.Dataset) or array.dtype.kind != "f":
+            raise ValueError(f"{weight} is no array of floating-point numbers")
+        layers.setdefault(layer, []).append(array)
     return layers
 
 
@@ -166,7 +169,7 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
     parts = [attribute] if attribute in group.attrs else []
     while not parts or f"{attribute}{len(parts)}" in group.attrs:
         parts.append(f"{attribute}{len(parts)}")
-    names = [name for part in parts for name in group.attrs[part]]
+    names = [name for part in parts for name in np.atleast_1d(group.attrs[part])]
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
@@ -206,7 +209,10 @@ def _besides(backbones: Sequence[keras.Model], saved: WholeModel) -> Layers:
 
 def _assign(variables: list[Any], values: list[Any]) -> None:
     for variable, value in zip(variables, values, strict=True):
-        variable.assign(np.asarray(value[()], np.float32))
+        array = np.asarray(value[()], np.float32)
+        if not np.isfinite(array).all():
+            raise ValueError(f"{variable.path} has values that are not finite: its training had failed")
+        variable.assign(array)
 
 
 def _shapes(arrays: list[Any]) -> list[tuple[int, ...]]:

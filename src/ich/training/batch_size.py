@@ -8,6 +8,7 @@ import numpy as np
 
 from ich.config import Experiment
 from ich.data import Manifest
+from ich.devices import of_first_process
 from ich.errors import DataError
 from ich.files import read_json, write_json
 from ich.models.build import Networks, Part, Trainable, set_trainable
@@ -76,19 +77,20 @@ def with_batch_size(
     """
     if config.train.batch_size != "auto":
         return config
-    path = Workspace(config).run / FILE
-    kept = kept_batch_size(config)
+    path, kept = Workspace(config).run / FILE, kept_batch_size(config)
     if kept is not None:
+        images = kept
         tell(f"batch size {kept}: as this run began ({path}; delete it to choose again)")
-        return replaced(config, kept)
-    choice = choose(heaviest(config, networks), *device_memory(), fewest(config, slices.labels))
-    if keep:
-        write_json(path, {
-            "batch_size": choice.batch_size, "device": choice.device, "memory_bytes": choice.memory,
-            "estimate_bytes": choice.estimate, "reason": choice.reason, "settings": _settings(config),
-        })  # fmt: skip
-    tell(f"batch size {choice.batch_size}: {choice.reason}")
-    return replaced(config, choice.batch_size)
+    else:
+        choice = choose(heaviest(config, networks), *device_memory(), fewest(config, slices.labels))
+        images = choice.batch_size
+        if keep:
+            write_json(path, {
+                "batch_size": images, "device": choice.device, "memory_bytes": choice.memory,
+                "estimate_bytes": choice.estimate, "reason": choice.reason, "settings": _settings(config),
+            })  # fmt: skip
+        tell(f"batch size {images}: {choice.reason}")
+    return replaced(config, int(of_first_process(images)))
 
 
 def kept_batch_size(config: Experiment) -> int | None:

@@ -29,7 +29,7 @@ from ich.training.compiled import compile_step
 from ich.training.epoch import Epoch, NotFinite, run_epoch
 from ich.training.finished import FinishedStages
 from ich.training.phases import Stage, stages
-from ich.training.processes import refuse_disagreement
+from ich.training.processes import refuse_disagreement, wait_for_all
 from ich.training.sampling import priors
 from ich.training.schedule import Schedule
 from ich.training.stage_record import StageRecord
@@ -172,6 +172,7 @@ def fit_phase(fit: StageFit, index: int, epoch: int, found: Checkpoint | None) -
         started = time.perf_counter()
         program = [run.checkpoints.training, fit.stage.name, index]
         step, was_there = compile_step(learner, first, cache_folder(), program)
+        wait_for_all("compiled")  # else the first epoch's images/s would be of who waits for whom
         how = "loaded" if was_there else "compiled"
         run.tell(f"{fit.stage.name}, {phase.name}: {how} in {time.perf_counter() - started:.1f} s")
         ready = itertools.chain([first], batches)

@@ -105,7 +105,7 @@ def _shape(array: Any) -> jax.ShapeDtypeStruct:
 
 def device_memory() -> tuple[str, int]:
     """The device that trains, and how many bytes of its memory JAX may use; of a CPU, a third of what is free."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if computes_on_cpu() or not limit:
         return str(device.device_kind), int(_OF_CPU * psutil.virtual_memory().available)

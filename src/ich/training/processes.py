@@ -95,6 +95,7 @@ def joined(place: Place, tell: Callable[[str], object]) -> Iterator[None]:
     tell(f"{own}: waits for the others, up to {_MEET_SECONDS} s; process 0 is to be reached at {place.coordinator}")
     try:
         meet(place.host, place.port, place.processes, place.process, _MEET_SECONDS)
+        jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, and tell nobody
         jax.distributed.initialize(
             place.coordinator, place.processes, place.process, cluster_detection_method="deactivate",
             coordinator_bind_address=f"{_bracketed(listening_address(place.host))}:{place.port}",
@@ -136,14 +137,20 @@ def refuse_disagreement(facts: Mapping[str, str]) -> None:
             )
 
 
+def wait_for_all(what: str) -> None:
+    """Return when all processes have come to the point that is called so."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
 @contextlib.contextmanager
 def first_process_first() -> Iterator[None]:
     """A block that process 0 goes through before the others do, e.g. since it downloads what all of them read."""
     if not is_first_process():
-        multihost_utils.sync_global_devices("process 0 is through")
+        wait_for_all("process 0 is through")
     yield
-    if is_first_process() and jax.process_count() > 1:
-        multihost_utils.sync_global_devices("process 0 is through")
+    if is_first_process():
+        wait_for_all("process 0 is through")
 
 
 def _is_lost(error: Exception) -> bool:

@@ -51,6 +51,7 @@ def train(config: Experiment) -> Outcome:
     """
     refuse_other_backends()
     workspace = Workspace(config)
+    refuse_models_of_another_run(workspace)
     slices = {"train": read_slices(workspace, "train"), "val": read_slices(workspace, "val")}
     notes = without_image(workspace) if config.train.input == "neighbours" else []
     conditional_prevalence(read_json(workspace.splits))  # which the card needs: better refused now than at the end
@@ -106,6 +107,23 @@ def refuse_other_backends() -> None:
         raise IchError(f"train computes with JAX, but KERAS_BACKEND is {keras.backend.backend()}; unset it")
 
 
+def refuse_models_of_another_run(workspace: Workspace) -> None:
+    """A folder in models/ is a run's own; models/ itself has the last training's.
+
+    Raises:
+        DataError: the folder has those of another run.
+    """
+    if workspace.config.model_folder == "models":
+        return
+    for path in workspace.models.glob("*_final.json"):
+        content = read_json(path)
+        run = content.get("training", {}).get("run") if isinstance(content, dict) else None
+        if run != workspace.config.name:
+            raise DataError(
+                f"{workspace.models} holds the models of run {run}, which would be lost; choose another model_folder"
+            )
+
+
 def finished_training(workspace: Workspace, key: str) -> dict[str, dict[str, Any]] | None:
     """What the final model's card says of its stages, if it is of the training with this key and nothing is lost."""
     try:
@@ -130,6 +148,7 @@ def start_run(workspace: Workspace, kept: Collection[str]) -> None:
         for half_written in workspace.models.glob(f".{path.stem}.*"):
             half_written.unlink()
     (workspace.run / NOT_FINITE).unlink(missing_ok=True)
+    workspace.models.mkdir(parents=True, exist_ok=True)  # now, if it cannot be
     write_json(workspace.run / "config.json", workspace.config.model_dump(mode="json", by_alias=True))
 
 
