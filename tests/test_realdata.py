@@ -116,7 +116,7 @@ def untrained_model(tmp_path_factory):
 
 
 def test_all_real_slices_are_predicted(realdata, untrained_model):
-    result = predict([realdata / "rsna", realdata / "rsna_series", realdata / "ge_head"], untrained_model)
+    result = predict([realdata / "rsna", realdata / "rsna_series", realdata / "ge_head"], [untrained_model])
     assert len(result.rows) == 55 + 32 + 28
     assert result.unreadable == []
     for row in result.rows:

@@ -61,6 +61,7 @@ def _host(host: str, port: int, processes: int, end: float) -> None:
                 answer = _refusal(version, int(count), int(number), processes, here)
                 if answer is None:
                     came[int(number)] = visitor
+                    came = {known: other for known, other in came.items() if not _has_gone(other)}
                     continue
                 visitor.sendall(answer.encode() + b"\n")
                 raise IchError(answer)
