@@ -116,12 +116,13 @@ def train_until(config, epochs, *, before_checkpoint=False):
 @pytest.mark.parametrize(
     ("epochs", "before_checkpoint"),
     [
-        (3, False),
         (4, True),
         (7, False),
-        (12, True),
         (18, False),
-        *(pytest.param(*place, marks=pytest.mark.soak) for place in ((4, False), (6, True), (8, False))),
+        *(
+            pytest.param(*place, marks=pytest.mark.soak)
+            for place in ((3, False), (4, False), (6, True), (8, False), (12, True))
+        ),
     ],
 )
 def test_a_killed_training_ends_like_one_that_was_not(whole, tmp_path, monkeypatch, epochs, before_checkpoint):
