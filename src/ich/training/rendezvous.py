@@ -42,7 +42,7 @@ def _host(host: str, port: int, processes: int, end: float) -> None:
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_listen(host, port))
         came: dict[int, socket.socket] = {}
-        while len(came) < processes - 1:
+        while len(came := _still_there(came)) < processes - 1:
             listener.settimeout(max(0.1, end - time.monotonic()))
             try:
                 visitor = stack.enter_context(listener.accept()[0])
@@ -57,11 +57,10 @@ def _host(host: str, port: int, processes: int, end: float) -> None:
                 hello, version, count, number = _line(visitor).split()
                 if hello != _HELLO:
                     continue
-                here = {known for known, other in came.items() if not _has_gone(other)}
-                answer = _refusal(version, int(count), int(number), processes, here)
+                came = _still_there(came)
+                answer = _refusal(version, int(count), int(number), processes, set(came))
                 if answer is None:
                     came[int(number)] = visitor
-                    came = {known: other for known, other in came.items() if not _has_gone(other)}
                     continue
                 visitor.sendall(answer.encode() + b"\n")
                 raise IchError(answer)
@@ -119,10 +118,10 @@ def _refusal(version: str, count: int, number: int, processes: int, came: set[in
     return None
 
 
-def _has_gone(visitor: socket.socket) -> bool:
-    """Whether the other end was closed; it says nothing while it waits."""
-    readable, _, _ = select.select([visitor], [], [], 0)
-    return bool(readable)
+def _still_there(came: dict[int, socket.socket]) -> dict[int, socket.socket]:
+    """Those whose end is still open: they say nothing while they wait, so one that can be read was closed."""
+    closed, _, _ = select.select([*came.values()], [], [], 0)
+    return {number: visitor for number, visitor in came.items() if visitor not in closed}
 
 
 def _line(connection: socket.socket) -> str:
