@@ -30,6 +30,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.loader
 	$(BIN)/python -m benchmarks.labels
 	$(BIN)/python -m benchmarks.splits
+	$(BIN)/python -m benchmarks.intervals
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.start
 	$(BIN)/python -m benchmarks.train_step

@@ -13,7 +13,8 @@ PATIENTS, AUROC = 30, 0.90
 def main() -> None:
     content = json.loads((Path(sys.argv[1]) / "runs" / "demo" / "report" / "metrics.json").read_text(encoding="utf-8"))
     test = content["splits"]["test"]
-    patients, auroc = test["patients"], test["levels"]["slice"]["any"]["auroc"]["value"]
+    slices = test["levels"]["slice"]
+    patients, auroc = slices["patients"], slices["figures"]["any"]["auroc"]["value"]
     gain = content["baseline"]["difference"]["low"]
     augmented = content["train"]["augmented"]
     bars = [

@@ -200,7 +200,9 @@ def test_full_disk(config_file, tmp_path, capfd):
 
 def test_a_notebooks_plotting_backend_does_not_matter(config_file):
     environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # Colab's, for every command
-    code = "import sys; from ich.cli import run_command; run_command(sys.argv[1:]); import ich.evaluation.plots"
+    code = (
+        "import sys; from ich.cli import run_command; run_command(sys.argv[1:]); import ich.evaluation.figures.curves"
+    )
     command = [sys.executable, "-c", code, "config", "-c", str(config_file())]
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 

@@ -1,5 +1,7 @@
 """What is compared with what; that it trains and evaluates is in test_end_to_end.py."""
 
+import re
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -7,8 +9,8 @@ from sklearn.metrics import roc_auc_score
 from ich.cli import run_command
 from ich.compare import candidates
 from ich.errors import ConfigError
-from ich.evaluation.comparison import compare_models
-from ich.evaluation.results import Sample
+from ich.evaluation.statistics.comparison import compare_models
+from ich.evaluation.statistics.results import Sample
 from ich.evaluation.terminal import comparison_markdown
 from square_slices import squares_experiment
 
@@ -35,6 +37,10 @@ def test_figures_are_scikit_learns_and_differences_theirs():
     assert difference.value == pytest.approx(aucs[1] - aucs[0])
     assert difference.low < difference.value < difference.high < 0
     assert second.differences["weighted log loss"].low > 0
+    assert second.differences["any Brier"].low > 0
+    assert first.by_patient is None
+    assert second.by_patient is not None
+    assert second.by_patient.value < 0
 
 
 def test_the_same_predictions_differ_by_nothing():
@@ -64,6 +70,7 @@ def test_the_table_has_a_row_a_model():
             "stages": [{"images_per_s": speed} for speed in speeds],
             "figures": {name: figure.as_json() for name, figure in each.figures.items()},
             "differences": {name: figure.as_json() for name, figure in each.differences.items()},
+            "by_patient": each.by_patient and each.by_patient.as_json(),
         }
         for model, parameters, speeds, each in zip(
             ("cascade", "convnext"), (1_234_567, None), ((100.4, 50.0), (None,)), compared(sample(0.3), sample(0.6)),
@@ -75,6 +82,9 @@ def test_the_table_has_a_row_a_model():
     assert lines[2].endswith("| – | – | – |")
     assert lines[3].startswith("| convnext | – | 1.5 min | – | ")
     assert len({line.count("|") for line in lines[:4]}) == 1
+    assert re.fullmatch(
+        r"any AUROC by patient, convnext minus cascade: -0\.\d+ \[.*\], p = [\d.e-]+ \(DeLong\)", lines[6]
+    )
     assert lines[-1] == "Phantom data: these figures say nothing about patients."
 
 
@@ -91,7 +101,7 @@ def test_each_model_is_a_run_with_models_of_its_own(tmp_path):
     [
         (["cascade"], {}, "two or more models, each once, got cascade"),
         (["cascade", "convnext", "cascade"], {}, "each once"),
-        (["efficientnet", "convnext"], {"evaluate": {"models": ["a.keras"]}}, r"leave evaluate\.models out"),
+        (["efficientnet", "convnext"], {"evaluate": {"models": ["a.keras"]}}, r"leave evaluate\.models and"),
         (
             ["efficientnet", "convnext"],
             {"train": {"model": "efficientnet", "weights": "imagenet",

@@ -106,6 +106,21 @@ def test_slices_under_the_threshold_never_reach_stage_2(gated, images):
     assert not reached[6:].any()
 
 
+def test_without_a_gate_every_slice_gets_the_soft_product_and_the_gated_result_stays(gated, images):
+    detector, expected = gated
+    assert expected.ungated is None
+    for batch_size in (3, 4, 64):
+        found = detector.predict(images, batch_size, ungated=True)
+        assert found.ungated == pytest.approx(detector.network.predict(images, verbose=0), abs=1e-5)
+        assert found.ungated.dtype == np.float32
+        assert np.array_equal(found.gated_in, expected.gated_in)
+        assert np.abs(found.probabilities - expected.probabilities).max() < 1e-5
+        inside = found.gated_in
+        assert np.array_equal(found.ungated[inside], found.probabilities[inside])
+        assert np.abs(found.ungated[~inside, 1:] - found.probabilities[~inside, 1:]).max() > 1e-3
+    assert detector.predict(images[:0], ungated=True).ungated.shape == (0, 6)
+
+
 def test_any_is_never_less_than_a_subtype(gated):
     probabilities = gated[1].probabilities
     assert (probabilities[:, :1] >= probabilities[:, 1:]).all()
@@ -167,6 +182,8 @@ def test_a_flat_model_has_any_raised_and_counted(flat, images):
     assert predicted.probabilities[:, 0] == pytest.approx(raw.max(axis=1), abs=1e-6)
     assert predicted.raised.sum() == (raw[:, 0] < raw[:, 1:].max(axis=1)).sum() > 0
     assert predicted.gated_in.all()
+    ungated = Detector(flat, card("efficientnet")).predict(images, batch_size=4, ungated=True)
+    assert np.array_equal(ungated.ungated, ungated.probabilities)
 
 
 def saved(network, folder, described_as, name="model"):

@@ -57,12 +57,12 @@ def test_every_step_left_its_files_and_every_slice_is_accounted_for(workspace):
 def test_the_report_holds_figures_and_pictures(workspace):
     report = workspace / "runs" / "demo" / "report"
     content = json.loads((report / "metrics.json").read_text())
-    test = content["splits"]["test"]
-    assert test["slices"] == len(pl.read_csv(workspace / "data_test.csv"))
+    test = content["splits"]["test"]["levels"]["slice"]
+    assert test["n"] == len(pl.read_csv(workspace / "data_test.csv"))
     for label in LABELS:
-        assert 0 <= test["levels"]["slice"][label]["auroc"]["value"] <= 1
+        assert 0 <= test["figures"][label]["auroc"]["value"] <= 1
         assert cv2.imread(str(report / f"cm_{label}.png")) is not None
-    assert content["baseline"]["slices"] == test["slices"]
+    assert content["baseline"]["slices"] == test["n"]
     assert (report / "report.html").stat().st_size > 100_000
     history = pl.read_csv(workspace / "runs" / "demo" / "history.csv")
     assert history["stage"].to_list() == ["gate", "subtypes"]
@@ -111,7 +111,7 @@ def test_models_are_compared_on_one_split(workspace, tiny_backbones, capsys):
     assert first["differences"] == {}
     for row in (first, second):
         report = json.loads((workspace / "runs" / row["run"] / "report" / "metrics.json").read_text())
-        figures = report["splits"]["test"]["levels"]["slice"]
+        figures = report["splits"]["test"]["levels"]["slice"]["figures"]
         assert row["figures"]["any AUROC"] == figures["any"]["auroc"]
         assert row["figures"]["weighted log loss"] == figures["all labels"]["weighted_log_loss"]
         assert row["seconds"] > 0

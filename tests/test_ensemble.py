@@ -86,6 +86,17 @@ def test_the_mean_of_two_models_is_that_of_what_each_predicts(ensemble, members)
     assert np.array_equal(found.raised, flat.raised)
 
 
+def test_without_gates_the_mean_is_that_of_what_each_network_gives(ensemble, members, monkeypatch):
+    monkeypatch.setattr(ich.ensemble, "_AT_ONCE", 4)
+    found, gated = ensemble.predict(images(), 3, ungated=True), ensemble.predict(images(), 3)
+    assert np.abs(found.probabilities - gated.probabilities).max() < 1e-5
+    assert np.array_equal(found.gated_in, gated.gated_in)
+    assert gated.ungated is None
+    each = [load_detector(path).predict(images(), ungated=True).ungated.astype(np.float64) for path in members]
+    assert found.ungated == pytest.approx(sum(each) / 2, abs=1e-5)
+    assert np.abs(found.ungated - found.probabilities).max() > 1e-3
+
+
 def test_two_gates_let_through_what_either_does(members):
     cascade = load_detector(members[0])
     stricter = Detector(cascade.network, card(threshold=1.0))

@@ -9,6 +9,7 @@ import pytest
 
 import ich.predict
 from conftest import make_slice
+from ich.calibration import Calibration, Calibrator, FittedOn, write_calibration
 from ich.cli import run_command
 from ich.detector import Predictions
 from ich.errors import DataError
@@ -69,6 +70,69 @@ def test_slices_come_series_by_series_in_order_along_the_normal(study):
     for _, rows in result.by_series():
         assert np.all(np.diff([row["any"] for row in rows]) > 0)
         assert {row["slice_spacing_mm"] for row in rows} == {10}
+
+
+def write_shift(path, models=("0123",)):
+    """A calibration that makes the odds of any three times as high, and leaves the subtypes' shares."""
+    of_label = dict.fromkeys(LABELS, Calibrator(method="none"))
+    of_label["any"] = Calibrator(method="prior_shift", shift=float(np.log(3)), n=2_000, positives=284)
+    fitted_on = FittedOn(split="val", slices=2_000, patients=50, image_ids_sha256="0")
+    write_calibration(path, Calibration(models=models, fitted_on=fitted_on, labels=of_label))
+
+
+def probabilities_of_any(arguments, capfd):
+    assert run_command(["predict", *arguments, "--json"]) == 0
+    content = json.loads(capfd.readouterr().out)
+    return np.array([row["any"] for row in content["slices"]]), content["calibration"]
+
+
+def test_the_calibration_beside_the_model_is_used(study, tmp_path, capfd):
+    model, beside = tmp_path / "model.keras", tmp_path / "model_calibration.json"
+    arguments = [str(study), "--model", str(model)]
+    raw, about = probabilities_of_any(arguments, capfd)
+    reason = "no model_calibration.json beside the model; `ich evaluate` writes it"
+    assert about == {"applied": False, "reason": reason}
+    write_shift(beside)
+    calibrated, about = probabilities_of_any(arguments, capfd)
+    assert calibrated == pytest.approx(3 * raw / (1 + 2 * raw), rel=1e-6)
+    assert (about["applied"], about["file"], about["prevalence_of_any"]) == (True, str(beside), 0.142)
+    assert about["methods"]["any"] == "prior_shift"
+    for result in (predict([study], [model]), predict([study], [model], beside)):
+        assert [row["any"] for row in result.rows] == calibrated.tolist()
+        assert [row["gated_in"] for row in result.rows] == (raw > 0.3).tolist()  # the gate sees what it always saw
+    off, about = probabilities_of_any([*arguments, "--calibration", "none"], capfd)
+    assert np.array_equal(off, raw)
+    assert about == {"applied": False, "reason": "--calibration none"}
+
+
+def test_people_are_told_whether_probabilities_are_calibrated(study, tmp_path, capfd):
+    arguments = ["predict", str(study), "--model", str(tmp_path / "model.keras")]
+    told = {}
+    for name in ("without", "with"):
+        if name == "with":
+            write_shift(tmp_path / "model_calibration.json")
+        assert run_command(arguments) == 0
+        told[name] = " ".join(capfd.readouterr().out.split())
+    assert "not calibrated: no model_calibration.json beside the model; `ich evaluate` writes it" in told["without"]
+    file = tmp_path / "model_calibration.json"
+    assert f" calibrated on 2,000 validation slices of 50 patients, 14.2% positive: {file} EDH" in told["with"]
+
+
+def test_a_mean_takes_the_calibration_of_exactly_these_models(study, tmp_path, capfd):
+    pair = [tmp_path / "a.keras", tmp_path / "b.keras"]
+    write_shift(tmp_path / "a_calibration.json")  # that of one alone is not taken
+    raw = predict([study], pair)
+    assert "the mean of several models needs --calibration FILE" in raw.calibration["reason"]
+    file = tmp_path / "calibration.json"
+    write_shift(file, models=("0123", "0123"))
+    arguments = [str(study), "--model", str(pair[0]), "--model", str(pair[1]), "--calibration"]
+    calibrated, _ = probabilities_of_any([*arguments, str(file)], capfd)
+    assert np.all(calibrated > [row["any"] for row in raw.rows])
+    for wrong, message in ((tmp_path / "a_calibration.json", "not of the mean of"), (tmp_path / "x", "does not exist")):
+        assert run_command(["predict", *arguments, str(wrong)]) == 1
+        error = capfd.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_is_predicted(study, capfd):
@@ -157,6 +221,34 @@ def test_what_is_odd_about_a_series_is_told(study, capfd):
     ]
     assert [name for name, _ in result.by_series()] == ["series 1", "series 0"]
     assert [row["position_mm"] for row in result.rows[:4]] == [5, 15, 25, None]
+
+
+@pytest.mark.parametrize("with_table", [True, False])
+def test_the_tilt_of_many_series_is_one_line_and_what_was_not_read_comes_last(tmp_path, capfd, with_table):
+    for number in range(10):
+        angle = np.radians(5 + number // 2)
+        make_slice(
+            tmp_path / "in" / f"ID_{number}.dcm", even(1024), SeriesInstanceUID=f"series {number // 2}",
+            ImageOrientationPatient=[1, 0, 0, 0, float(np.cos(angle)), float(np.sin(angle))],
+            ImagePositionPatient=[0, 0, 5.0 * (number % 2) if number < 8 else 0.0],
+        )  # fmt: skip
+    output = ["--output", str(tmp_path / "out.csv")] if with_table else []
+
+    def odd_lines():
+        run_command(["predict", str(tmp_path / "in"), "--model", "model.keras", *output])
+        lines = capfd.readouterr().out.splitlines()
+        return lines, [line.split(": ", 1)[1] if with_table else line.strip() for line in lines if "degrees" in line]
+
+    lines, tilts = odd_lines()
+    assert tilts == ["5 of 5 series, 5.0 to 9.0 degrees from axial" if with_table else
+                     "tilt: 5 of 5 series, 5.0 to 9.0 degrees from axial"]  # fmt: skip
+    assert len([line for line in lines if "slices at the place of the one before: 1" in line]) == 1
+    for number in range(4):
+        (tmp_path / "in" / f"ID_{number}.dcm").write_text("not dicom")
+    lines, tilts = odd_lines()
+    assert tilts == [f"tilt: {degrees}.0 degrees from axial" for degrees in (7, 8, 9)]
+    assert all(line.startswith("not read: ") for line in lines[-4:])
+    assert "Research use only" in lines[-5]
 
 
 @pytest.mark.parametrize("readable", [True, False])

@@ -23,7 +23,7 @@ def workspace(tmp_path):
             write_json(folder / f"{file.replace('__', '/')}.json", content)
 
     done = HISTORY + "gate,warm-up,1,0.5,0.7,100\ngate,warm-up,2,0.4,0.8,300\ngate,fine-tune,3,0.45,,200\n"
-    auroc = {"splits": {"test": {"levels": {"slice": {"any": {"auroc": {"value": 0.912}}}}}}}
+    auroc = {"splits": {"test": {"levels": {"slice": {"figures": {"any": {"auroc": {"value": 0.912}}}}}}}}
     run("a_done", done + "subtypes,warm-up,1,0.3,0.6,50\n", report__metrics=auroc)
     run("b_replaced", done)
     at = {"stage": "gate", "epoch": 3, "history": [{"phase": "warm-up"}, {"phase": "fine-tune"}]}

@@ -172,12 +172,12 @@ def test_a_slice_is_found_by_file_path_and_augmented_image(status, small_dataset
 def test_predictions_and_decisions_of_a_slice(status, small_dataset, prepared, tmp_path, capfd):
     run = tmp_path / "workspace" / "runs" / "default"
     row = {"split": "test", "ImageID": small_dataset[3], "gated_in": True}
-    row |= {f"probability_{label}": 0.5 for label in LABELS} | {"probability_any": 0.75}
+    row |= {f"calibrated_{label}": 0.5 for label in LABELS} | {"calibrated_any": 0.75}
     (run / "report").mkdir(parents=True)
     pl.DataFrame([row]).write_parquet(run / "predictions.parquet")
     assert status("--file", small_dataset[3])["predict"]["decisions"] is None
     thresholds = {label: {"value": 0.6} for label in LABELS} | {"subdural": {"value": 0.5}}
-    (run / "report" / "metrics.json").write_text(json.dumps({"thresholds": thresholds}))
+    (run / "report" / "metrics.json").write_text(json.dumps({"thresholds": {"slice": thresholds}}))
     found = status("--file", small_dataset[3])["predict"]
     assert [label for label, positive in found["decisions"].items() if positive] == ["any", "subdural"]
     assert run_command(["status", "-c", prepared, "--file", small_dataset[3]]) == 0

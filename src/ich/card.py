@@ -123,7 +123,7 @@ def read_card(model: Path) -> Card:
         card = Card.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise DataError(
-            f"{path} is not a model's card ({_first_fault(error)}); copy it from where the model was trained"
+            f"{path} is not a model's card ({first_fault(error)}); copy it from where the model was trained"
         ) from error
     if card.labels != LABELS:
         raise DataError(
@@ -157,7 +157,7 @@ def read_cards(models: Sequence[Path]) -> list[Card]:
     return cards
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
     """Key, rule and value of the first fault, on one line."""
     fault = error.errors()[0]
     key = ".".join(map(str, fault["loc"]))

@@ -7,6 +7,7 @@ import atexit
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +17,24 @@ from rich.console import Console
 
 from ich import __version__
 from ich.claim import claimed
+from ich.command_options import (
+    ANY_KEY,
+    AsJson,
+    Compare,
+    ConfigPath,
+    Coordinator,
+    DryRun,
+    LabelFile,
+    NumProcesses,
+    OptionalConfig,
+    Overrides,
+    Predictions,
+    ProcessId,
+    ReportFolder,
+)
 from ich.config import Experiment, StepName
 from ich.config.keys import config_keys
-from ich.config.read import in_section, load, parse_overrides
+from ich.config.read import in_section, load, parse_overrides, read_evaluate
 from ich.config.training import ModelName
 from ich.errors import (
     EXIT_DONE,
@@ -32,7 +48,7 @@ from ich.errors import (
     one_line,
     visible,
 )
-from ich.evaluation.terminal import print_comparison, print_results
+from ich.evaluation.terminal import print_comparison, print_results, result_rows
 from ich.files import read_json
 from ich.interrupts import check, stop_on_signals
 from ich.remedies import what_to_do, what_to_do_about_file
@@ -49,46 +65,12 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # ours, so that the message is ours
 )
+SEED = 42  # of the bootstrap, where no config gives one
 messages = Console(stderr=True, soft_wrap=True, highlight=False)
-
-ConfigPath = Annotated[Path, Parameter(name=["--config", "-c"], help="YAML file that describes the experiment.")]
-AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON on standard output.")]
-Compare = Annotated[
-    list[ModelName] | None,
-    Parameter(
-        consume_multiple=True,
-        negative="",
-        help="Train and evaluate two or more models on the same split, each as a run of its own, and compare them.",
-    ),
-]
-Coordinator = Annotated[
-    str | None,
-    Parameter(help="Of several processes that train together: HOST:PORT at which all of them can reach process 0."),
-]
-NumProcesses = Annotated[int | None, Parameter(help="Of several processes that train together: how many there are.")]
-ProcessId = Annotated[
-    int | None, Parameter(help="Of several processes that train together: the number of this one, from 0.")
-]
-_ANY_KEY = (
-    "Any key of the config can be replaced too, those of this step without their section: `--train.batch_size 16` is "
-    "`--batch_size 16` for train. `ich config` lists them all."
-)
-DryRun = Annotated[
-    bool,
-    Parameter(
-        negative="", help="Train nothing, write nothing: say what would learn, and the memory and time that it takes."
-    ),
-]
-Overrides = Annotated[
-    str,
-    Parameter(
-        show=False, allow_leading_hyphen=True, help="--key.of.config value: replaces a value of the config file."
-    ),
-]
 
 
 def _add_step(name: StepName) -> None:
-    """Every step is a command of the same form; `train` has an option of its own."""
+    """Every step is a command of the same form; `train` and `evaluate` have options of their own."""
 
     def command(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
         return _do_step(name, load(config, in_section(name, parse_overrides(overrides))), json)
@@ -115,7 +97,41 @@ def _add_step(name: StepName) -> None:
             return _do_step(name, experiment, json)
         return _train_together(experiment, coordinator, num_processes, process_id, json)
 
-    app.command(train if name == "train" else command, name=name, help=STEPS[name].help, help_epilogue=_ANY_KEY)
+    def evaluate(
+        *overrides: Overrides,
+        config: OptionalConfig = None,
+        predictions: Predictions = None,
+        labels: LabelFile = None,
+        output: ReportFolder = None,
+        json: AsJson = False,
+    ) -> int:
+        keys = in_section(name, parse_overrides(overrides))
+        if config is None:
+            return _evaluate_files(predictions, labels, output, keys, json)
+        if labels is not None or output is not None:
+            raise ConfigError("--labels and --output are for evaluation without a config: leave them out, or -c CONFIG")
+        of_file = {} if predictions is None else {"evaluate.predictions": str(predictions)}
+        return _do_step(name, load(config, keys | of_file), json)
+
+    own: dict[StepName, Callable[..., int]] = {"train": train, "evaluate": evaluate}
+    app.command(own.get(name, command), name=name, help=STEPS[name].help, help_epilogue=ANY_KEY)
+
+
+def _evaluate_files(
+    predictions: Path | None, labels: Path | None, output: Path | None, keys: dict[str, str], as_json: bool
+) -> int:
+    """Without a workspace: predictions against labels."""
+    if predictions is None or labels is None or output is None:
+        raise ConfigError("give -c CONFIG, or else all of --predictions FILE --labels FILE --output FOLDER")
+    settings = read_evaluate(keys)
+    from ich.evaluation.elsewhere.outside import evaluate_files
+    from ich.evaluation.report import PAGE
+
+    content = evaluate_files(predictions, labels, output, settings, SEED)
+    print_results(messages, content, output / PAGE)
+    if as_json:
+        _print_json({"results": result_rows(content), "report": str(output / PAGE)})
+    return EXIT_DONE
 
 
 def _do_step(name: StepName, experiment: Experiment, as_json: bool) -> int:
@@ -200,9 +216,10 @@ def _run_steps(experiment: Experiment) -> tuple[dict[str, Any], bool]:
     """Counts of each step, and whether one of them left something out."""
     results: dict[str, Any] = {}
     incomplete = False
-    if experiment.evaluate.models and "train" in experiment.steps:
+    if experiment.evaluate.of_others and "train" in experiment.steps:
+        key = "models are" if experiment.evaluate.models else "predictions are"
         raise ConfigError(
-            "evaluate.models are given, but train is one of the steps: its model would be trained, and not evaluated; "
+            f"evaluate.{key} given, but train is one of the steps: its model would be trained, and not evaluated; "
             "use `ich evaluate` for them, or take train out of steps"
         )
     fetch_inputs(experiment.steps, experiment)
@@ -238,6 +255,13 @@ def predict(
             "several: their mean is taken.",
         ),
     ],
+    calibration: Annotated[
+        Path | None,
+        Parameter(
+            help="File of the calibration, which `ich evaluate` writes, or `none` for probabilities as the model gives "
+            "them. Left out: that beside the model, if there is one; for the mean of several models, none."
+        ),
+    ] = None,
     json: AsJson = False,
     output: Annotated[Path | None, Parameter(help="Write the probabilities to this CSV file too.")] = None,
 ) -> int:
@@ -249,7 +273,7 @@ def predict(
         raise ConfigError(f"{stray[0]} is a model, not an input; give --model before each: --model A --model B")
     if output is not None:
         refuse_output(output)
-    result = predict_files(inputs, model)
+    result = predict_files(inputs, model, calibration)
     if output is not None:
         result.write_csv(output)
     if json:
@@ -257,6 +281,23 @@ def predict(
     else:
         print_predictions(Console(), result, written=output)
     return EXIT_INCOMPLETE if result.unreadable else EXIT_DONE
+
+
+@app.command
+def submit(
+    predictions: Annotated[Path, Parameter(help="CSV or Parquet: probabilities of the six labels for each image.")],
+    *,
+    sample: Annotated[Path, Parameter(help="The competition's stage_2_sample_submission.csv: which rows, in order.")],
+    output: Annotated[Path, Parameter(help="Write the submission to this CSV file.")],
+    clip: Annotated[float, Parameter(help="Move probabilities into [CLIP, 1 - CLIP].")] = 1e-15,
+    json: AsJson = False,
+) -> int:
+    """Write the competition's file, `ID,Label`, from a table of predictions; an incomplete one is refused."""
+    from ich.submit import submit as write_submission
+
+    written = write_submission(predictions, sample, output, clip)
+    _print_json(written.as_json()) if json else print(visible(written.line()))
+    return EXIT_DONE
 
 
 @app.command

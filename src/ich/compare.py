@@ -12,9 +12,10 @@ from ich.config import Experiment, StepName
 from ich.config.read import validate
 from ich.config.training import ModelName
 from ich.errors import ConfigError
-from ich.evaluation import predictions, results
-from ich.evaluation.comparison import compare_models
-from ich.evaluation.summary import bootstrap_rng
+from ich.evaluation import predictions
+from ich.evaluation.findings import bootstrap_rng
+from ich.evaluation.statistics import results
+from ich.evaluation.statistics.comparison import compare_models
 from ich.evaluation.terminal import comparison_markdown
 from ich.files import read_parquet, write_json, write_text
 from ich.runs import runs_of
@@ -30,8 +31,10 @@ def candidates(config: Experiment, models: Sequence[ModelName]) -> list[Experime
     """
     if len(models) < 2 or len(set(models)) < len(models):
         raise ConfigError(f"--compare takes two or more models, each once, got {' '.join(models) or 'none'}")
-    if config.evaluate.models:
-        raise ConfigError("--compare evaluates the models that it trains: leave evaluate.models out")
+    if config.evaluate.of_others:
+        raise ConfigError(
+            "--compare evaluates the models that it trains: leave evaluate.models and evaluate.predictions out"
+        )
     found, content = [], config.model_dump(mode="json", by_alias=True)
     for model in models:
         name = f"{config.name}-{model}"
@@ -53,18 +56,20 @@ def compare(config: Experiment, runs: Sequence[Experiment]) -> dict[str, Any]:
     Returns:
         name, test_slices, test_patients, phantom, incomplete (an evaluation was); and candidates: of each model its
         run, parameters, seconds of training with validation, stages (stage, epochs, images_per_s), figures on the test
-        slices with 95 % intervals, differences from the first model's, and notes of training and evaluation.
+        slices with 95 % intervals, differences from the first model's, that of the AUROC of any by patient (DeLong's
+        test), and notes of training and evaluation.
     """
     records = []
     for run in runs:
         records.append([_done("train", run), _done("evaluate", run)])
         gc.collect()  # Keras's networks refer to themselves, and would stay in memory beside the next
     samples = [_test_sample(run) for run in runs]
-    compared = compare_models(samples, config.evaluate.bootstrap, lambda: bootstrap_rng(config, "test"))
+    compared = compare_models(samples, config.evaluate.bootstrap, lambda: bootstrap_rng(config.seed, "test"))
     rows = [
         _cost(run) | {
             "figures": {name: figure.as_json() for name, figure in each.figures.items()},
             "differences": {name: figure.as_json() for name, figure in each.differences.items()},
+            "by_patient": None if each.by_patient is None else each.by_patient.as_json(),
             "notes": [note for record in pair for note in record["notes"]],
         }
         for run, each, pair in zip(runs, compared, records, strict=True)

@@ -35,11 +35,14 @@ class Predictions:
         probabilities: (n, 6) float32 in [0, 1], in label order; `any` is never less than a subtype.
         gated_in: (n,) bool, whether stage 2 ran; all True for a flat model. Of several models: whether that of any did.
         raised: (n,) bool, whether `any` of a flat model was raised to its largest subtype. Of several: of any of them.
+        ungated: (n, 6) float32, what `probabilities` would be without a gate: stage 2 ran on every slice. The same for
+            a flat model. None if it was not asked for.
     """
 
     probabilities: NDArray[np.float32]
     gated_in: NDArray[np.bool_]
     raised: NDArray[np.bool_]
+    ungated: NDArray[np.float32] | None = None
 
 
 class Predictor(ABC):
@@ -57,12 +60,14 @@ class Predictor(ABC):
     def members(self) -> Sequence["Detector"]:
         """The models that the probabilities are the mean of; of one model, itself."""
 
-    def predict(self, images: NDArray[np.uint8], batch_size: int = 32) -> Predictions:
+    def predict(self, images: NDArray[np.uint8], batch_size: int = 32, *, ungated: bool = False) -> Predictions:
         """Probabilities of images.
 
         Args:
             images: (n, size, size, 3) uint8, made as the card says (`ich.slice_images`).
             batch_size: slices that are computed together; changes no result.
+            ungated: also say what no gate would give. `gated_in` and `any` stay the same, and subtypes too but for
+                rounding (1e-5), as stage 2 then sees its slices in other batches.
 
         Raises:
             DataError: the images have another shape or type.
@@ -73,25 +78,33 @@ class Predictor(ABC):
                 f"images must be uint8 of shape (n, {size}, {size}, 3), got {images.dtype} of shape {images.shape}"
             )
         batch_size = max(1, min(batch_size, len(images)))
-        return self._predict((images[i : i + batch_size] for i in range(0, len(images), batch_size)), batch_size)
+        batches = (images[i : i + batch_size] for i in range(0, len(images), batch_size))
+        return self._predict(batches, batch_size, ungated=ungated)
 
-    def predict_files(self, slices: Manifest, batch_size: int = 32, done: Callable[[int], object] = int) -> Predictions:
+    def predict_files(
+        self, slices: Manifest, batch_size: int = 32, done: Callable[[int], object] = int, *, ungated: bool = False
+    ) -> Predictions:
         """Probabilities of slices from the PNG files that step 3 wrote, read in the background; any number of them.
 
         Args:
             slices: with their neighbours, if the model was trained so (`ich.neighbours.read_slices`).
             batch_size: slices that are computed together; changes no result.
             done: called with the number of slices just done, e.g. to advance a progress bar.
+            ungated: as for `predict`.
 
         Raises:
             DataError: a file cannot be used; see `ich.png.read_png`.
         """
         batch_size = max(1, min(batch_size, len(slices)))
-        return self._predict(image_batches(slices, self.card.size, batch_size), batch_size, done)
+        return self._predict(image_batches(slices, self.card.size, batch_size), batch_size, done, ungated)
 
     @abstractmethod
     def _predict(
-        self, batches: Iterable[NDArray[np.uint8]], batch_size: int, done: Callable[[int], object] = int
+        self,
+        batches: Iterable[NDArray[np.uint8]],
+        batch_size: int,
+        done: Callable[[int], object] = int,
+        ungated: bool = False,
     ) -> Predictions:
         """Probabilities of batches of at most `batch_size` images; there may be none."""
 
@@ -115,14 +128,18 @@ class Detector(Predictor):
         return (self,)
 
     def _predict(
-        self, batches: Iterable[NDArray[np.uint8]], batch_size: int, done: Callable[[int], object] = int
+        self,
+        batches: Iterable[NDArray[np.uint8]],
+        batch_size: int,
+        done: Callable[[int], object] = int,
+        ungated: bool = False,
     ) -> Predictions:
         if self.card.gate is None:
-            return self._flat(batches, batch_size, done)
-        return self._gated(batches, batch_size, self.card.gate.threshold, done)
+            return self._flat(batches, batch_size, done, ungated)
+        return self._gated(batches, batch_size, self.card.gate.threshold, done, ungated)
 
     def _flat(
-        self, batches: Iterable[NDArray[np.uint8]], batch_size: int, done: Callable[[int], object]
+        self, batches: Iterable[NDArray[np.uint8]], batch_size: int, done: Callable[[int], object], ungated: bool
     ) -> Predictions:
         results = [np.empty((0, len(LABELS)), np.float32)]
         for images in batches:
@@ -132,20 +149,26 @@ class Detector(Predictor):
         largest = probabilities.max(axis=1)
         raised = largest > probabilities[:, 0]
         probabilities[:, 0] = largest
-        return Predictions(probabilities, np.ones(len(probabilities), bool), raised)
+        everything = np.ones(len(probabilities), bool)
+        return Predictions(probabilities, everything, raised, probabilities if ungated else None)
 
     def _gated(
-        self, batches: Iterable[NDArray[np.uint8]], batch_size: int, threshold: float, done: Callable[[int], object]
+        self,
+        batches: Iterable[NDArray[np.uint8]],
+        batch_size: int,
+        threshold: float,
+        done: Callable[[int], object],
+        ungated: bool,
     ) -> Predictions:
         gate, subtypes = self._stages
         p_any: list[NDArray[np.float32]] = [np.empty((0, 1), np.float32)]
 
         def passing() -> Iterator[list[NDArray[Any]]]:
-            """Run the gate; of the slices that pass, the images and what else stage 2 needs of them."""
+            """Run the gate; of the slices that pass, or of all, the images and what else stage 2 needs of them."""
             for images in batches:
                 p, *reused = _run(gate, [images], batch_size)
                 p_any.append(p)
-                yield [rows[p[:, 0] >= threshold] for rows in (images, *reused)]
+                yield [rows[(p[:, 0] >= threshold) | ungated] for rows in (images, *reused)]
                 done(len(images))
 
         empty = np.empty((0, len(SUBTYPES)), np.float32)
@@ -155,8 +178,13 @@ class Detector(Predictor):
         p = np.concatenate(p_any)
         gated_in = p[:, 0] >= threshold
         p_subtype_if_any = np.tile(self._prevalence(), (len(p), 1))
-        p_subtype_if_any[gated_in] = given
-        return Predictions(np.hstack([p, p * p_subtype_if_any]), gated_in, np.zeros(len(p), bool))
+        p_subtype_if_any[gated_in] = given[gated_in] if ungated else given
+        return Predictions(
+            np.hstack([p, p * p_subtype_if_any]),
+            gated_in,
+            np.zeros(len(p), bool),
+            np.hstack([p, p * given]) if ungated else None,
+        )
 
     def _prevalence(self) -> NDArray[np.float32]:
         return np.array([self.card.conditional_prevalence[subtype] for subtype in SUBTYPES], np.float32)

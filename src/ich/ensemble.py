@@ -29,30 +29,41 @@ class Ensemble(Predictor):
         return self._members
 
     def _predict(
-        self, batches: Iterable[NDArray[np.uint8]], batch_size: int, done: Callable[[int], object] = int
+        self,
+        batches: Iterable[NDArray[np.uint8]],
+        batch_size: int,
+        done: Callable[[int], object] = int,
+        ungated: bool = False,
     ) -> Predictions:
         means = []
         for group in _groups(batches):
-            means.append(mean([member._predict(group, batch_size) for member in self.members]))
+            means.append(mean([member._predict(group, batch_size, ungated=ungated) for member in self.members]))
             done(sum(map(len, group)))
         return Predictions(
             np.concatenate([each.probabilities for each in means]),
             np.concatenate([each.gated_in for each in means]),
             np.concatenate([each.raised for each in means]),
+            np.concatenate([each.ungated for each in means if each.ungated is not None]) if ungated else None,
         )
 
 
 def mean(predictions: Sequence[Predictions]) -> Predictions:
     """Mean of the members' probabilities of the same n slices, added up in float64.
 
-    A slice counts as gated in if it reached any member's stage 2, and as raised if any member raised it.
+    A slice counts as gated in if it reached any member's stage 2, and as raised if any member raised it. What no gate
+    would give is the mean of what it would give of each member; None if one of them does not say.
     """
-    total = np.sum([each.probabilities for each in predictions], axis=0, dtype=np.float64)
+    ungated = [each.ungated for each in predictions if each.ungated is not None]
     return Predictions(
-        np.asarray(total / len(predictions), np.float32),
+        _mean([each.probabilities for each in predictions]),
         np.any([each.gated_in for each in predictions], axis=0),
         np.any([each.raised for each in predictions], axis=0),
+        _mean(ungated) if len(ungated) == len(predictions) else None,
     )
+
+
+def _mean(probabilities: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.asarray(np.sum(probabilities, axis=0, dtype=np.float64) / len(probabilities), np.float32)
 
 
 def load_models(models: Sequence[Path]) -> Predictor:

@@ -9,13 +9,13 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
 
-from ich.errors import DataError, one_line
+from ich.errors import DataError, one_line, printable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -121,6 +121,22 @@ def _refuse_full_disk(path: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, for people to read too."""
     write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def refuse_to_replace(output: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Check, before anything is computed, that nothing but an earlier output would be written over.
+
+    Raises:
+        DataError: `output` is a folder, or there already and not one of ours.
+    """
+    shown = printable(output)
+    if output.is_dir():
+        raise DataError(f"--output {shown} is a folder; give the name of a CSV file in it")
+    folder = next(parent for parent in output.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise DataError(f"--output {shown}: {printable(folder)} is not a folder; choose another")
+    if output.exists() and (not output.is_file() or not is_ours(output)):
+        raise DataError(f"--output {shown} exists, and is not a table of an earlier run; choose another name")
 
 
 def name_file(error: BaseException, path: Path) -> None:

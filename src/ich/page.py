@@ -22,9 +22,9 @@ def environment(folder: Path) -> jinja2.Environment:
     return found
 
 
-def data_uri(png: bytes) -> str:
-    """PNG bytes as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def data_uri(content: bytes, kind: str = "image/png") -> str:
+    """The bytes of an image file as a data URI."""
+    return f"data:{kind};base64," + base64.b64encode(content).decode("ascii")
 
 
 def shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

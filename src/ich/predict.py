@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ich.calibration import Calibration, find_calibration
 from ich.detector import Predictor
 from ich.dicom.find import find_files
 from ich.dicom.header import SliceHeader
 from ich.dicom.series import order_series
 from ich.ensemble import load_models
 from ich.errors import DataError, printable
-from ich.files import write_csv
+from ich.files import refuse_to_replace, write_csv
 from ich.labels import LABELS
 from ich.progress import progress_bar
 from ich.slice_images import SliceImage, read_headers, slice_images
@@ -46,6 +47,7 @@ class SeriesPredictions:
             a short line each (`ich.dicom.series.SeriesOrder.oddities`).
         unreadable: path and reason of every file that gave no slice.
         models: of each model whose probabilities these are, or are the mean of: file, model (its kind), sha256.
+        calibration: whether they are calibrated and by what (`ich.calibration.find_calibration`).
 
     Bytes of a path that are not UTF-8 are written as escapes: caf\\xe9.dcm.
     """
@@ -54,6 +56,7 @@ class SeriesPredictions:
     series: list[dict[str, Any]]
     unreadable: list[tuple[str, str]]
     models: list[dict[str, str]]
+    calibration: dict[str, Any]
 
     def by_series(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """Series and its rows."""
@@ -61,10 +64,11 @@ class SeriesPredictions:
             yield str(series), list(rows)
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json`: models, series and rows as they are, and the unreadable files."""
+        """For `--json`: models, calibration, series and rows as they are, and the unreadable files."""
         return {
             "research_use_only": True,
             "models": self.models,
+            "calibration": self.calibration,
             "series": self.series,
             "slices": self.rows,
             "unreadable": [{"file": path, "reason": reason} for path, reason in self.unreadable],
@@ -78,33 +82,35 @@ class SeriesPredictions:
         write_csv(path.resolve(), table.select(COLUMNS))
 
 
-def predict(inputs: Iterable[Path], models: Sequence[Path]) -> SeriesPredictions:
+def predict(inputs: Iterable[Path], models: Sequence[Path], calibration: Path | None = None) -> SeriesPredictions:
     """Predict every slice of the given files and folders.
 
     Args:
         inputs: DICOM files, or folders that are searched for `.dcm` files and DICOM files of other names.
         models: `.keras` files, each with its card beside it; the mean of several is taken.
+        calibration: file of a calibration, or `none`; None is that beside the model (`ich.calibration`).
 
     Raises:
-        DataError: an input does not exist, nothing in them is a readable CT slice, a model cannot be loaded, or two
-            cannot be averaged (`ich.card.read_cards`).
+        DataError: an input does not exist, nothing in them is a readable CT slice, a model cannot be loaded, two
+            cannot be averaged (`ich.card.read_cards`), or the calibration cannot be used.
     """
     paths = find_files(inputs)
     detector = load_models(models)
+    calibrated = find_calibration(models, [member.card.file_sha256 for member in detector.members], calibration)
     with progress_bar("read headers", total=len(paths)) as advance:
         headers, unreadable = read_headers(paths, advance)
     found: dict[int, tuple[dict[str, Any], SliceHeader]] = {}
     with progress_bar("predict", total=len(headers)) as advance:
         images = slice_images(paths, headers, detector.card, unreadable, advance)
         while group := list(islice(images, _AT_ONCE)):
-            rows = _predict_slices(detector, group, paths)
+            rows = _predict_slices(detector, calibrated.calibration, group, paths)
             found |= {each.number: (row, each.header) for each, row in zip(group, rows, strict=True)}
     failures = [(printable(paths[number]), unreadable[number]) for number in sorted(unreadable)]
     if not found:
         first = f"; {failures[0][0]}: {failures[0][1]}" if failures else ""
         raise DataError(f"no readable CT slice among {len(paths)} files{first}")
     in_order_of_files = [found[number] for number in sorted(found)]
-    return SeriesPredictions(*_in_order(in_order_of_files), failures, _about(models, detector))
+    return SeriesPredictions(*_in_order(in_order_of_files), failures, _about(models, detector), calibrated.about)
 
 
 def refuse_output(output: Path) -> None:
@@ -113,16 +119,7 @@ def refuse_output(output: Path) -> None:
     Raises:
         DataError: `output` is a folder, or there already and does not begin as our tables do.
     """
-    shown = printable(output)
-    if output.is_dir():
-        raise DataError(f"--output {shown} is a folder; give the name of a CSV file in it")
-    folder = next(parent for parent in output.absolute().parents if parent.exists())
-    if not folder.is_dir():
-        raise DataError(f"--output {shown}: {printable(folder)} is not a folder; choose another")
-    if not output.exists():
-        return
-    if not output.is_file() or not _is_our_table(output):
-        raise DataError(f"--output {shown} exists, and is not a table of an earlier run; choose another name")
+    refuse_to_replace(output, _is_our_table)
 
 
 def _is_our_table(path: Path) -> bool:
@@ -139,8 +136,13 @@ def _about(models: Sequence[Path], detector: Predictor) -> list[dict[str, str]]:
     ]
 
 
-def _predict_slices(detector: Predictor, slices: list[SliceImage], paths: list[Path]) -> list[dict[str, Any]]:
+def _predict_slices(
+    detector: Predictor, calibration: Calibration | None, slices: list[SliceImage], paths: list[Path]
+) -> list[dict[str, Any]]:
     predictions = detector.predict(np.stack([each.image for each in slices]))
+    found = predictions.probabilities
+    if calibration is not None:
+        found = calibration.apply(found, predictions.gated_in)
     return [
         {
             "file": printable(paths[each.number]),
@@ -149,7 +151,7 @@ def _predict_slices(detector: Predictor, slices: list[SliceImage], paths: list[P
             "gated_in": bool(gated_in),
             **{label: float(value) for label, value in zip(LABELS, probabilities, strict=True)},
         }
-        for each, probabilities, gated_in in zip(slices, predictions.probabilities, predictions.gated_in, strict=True)
+        for each, probabilities, gated_in in zip(slices, found, predictions.gated_in, strict=True)
     ]
 
 

@@ -30,11 +30,11 @@ def runs_of(workspace: Workspace) -> list[dict[str, Any]]:
 def _run(folder: Path, workspace: Workspace) -> dict[str, Any]:
     rows = _history(folder / "history.csv")
     metrics = _json(folder / "report" / "metrics.json")
-    auroc = _at(metrics, "splits", "test", "levels", "slice", "any", "auroc", "value")
+    auroc = _at(metrics, "splits", "test", "levels", "slice", "figures", "any", "auroc", "value")
     if not rows and not (folder / "config.json").exists() and isinstance(models := _at(metrics, "models"), list):
         return {
             "name": folder.name, "model": _at(metrics, "model"),
-            "state": f"evaluation of {len(models)} model{'s' * (len(models) != 1)}", "stages": [],
+            "state": _evaluated(len(models)), "stages": [],
             "seconds": None, "time": _at(metrics, "provenance", "time"), "test_auroc_any": auroc,
         }  # fmt: skip
     return {
@@ -46,6 +46,10 @@ def _run(folder: Path, workspace: Workspace) -> dict[str, Any]:
         "time": _time(folder / "history.csv") if rows else None,
         "test_auroc_any": auroc,
     }
+
+
+def _evaluated(models: int) -> str:
+    return f"evaluation of {models} model{'s' * (models != 1)}" if models else "evaluation of a file"
 
 
 def _stage(name: str, rows: Iterable[Row]) -> dict[str, Any]:

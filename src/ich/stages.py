@@ -253,7 +253,7 @@ def _record(name: StepName, workspace: Workspace) -> Path:
     """Of a step. A run that has a model folder of its own has its own records; so has an evaluation of named models."""
     config = workspace.config
     of_run = name in ("train", "evaluate") and config.model_folder != "models"
-    of_run |= name == "evaluate" and bool(config.evaluate.models)
+    of_run |= name == "evaluate" and config.evaluate.of_others
     return workspace.records / (f"{name}-{config.name}.json" if of_run else f"{name}.json")
 
 
@@ -281,7 +281,7 @@ def refuse_unfit(name: StepName, config: Experiment) -> None:
     Raises:
         DataError: it would.
     """
-    if name == "evaluate" and config.evaluate.models:
+    if name == "evaluate" and config.evaluate.of_others:
         from ich.evaluation.evaluated_models import refuse_name_of_a_training
 
         refuse_name_of_a_training(Workspace(config))  # whose record would else say that it did not finish
@@ -299,7 +299,7 @@ def refuse_unfit(name: StepName, config: Experiment) -> None:
 def _before(name: StepName, config: Experiment) -> tuple[StepName, ...]:
     """The steps before this one that it can depend on."""
     earlier = config.steps[: config.steps.index(name)] if name in config.steps else ()
-    others = ("train",) if name == "evaluate" and config.evaluate.models else ()  # it reads the models that are named
+    others = ("train",) if name == "evaluate" and config.evaluate.of_others else ()  # it reads what is named
     return tuple(step for step in earlier if STEPS[step].is_read and step not in others)
 
 
@@ -355,6 +355,9 @@ def _key(name: StepName, config: Experiment) -> str:
     if config.split.published:
         dump["split"]["published"] = _input_name(config.split.published, Workspace(config))
     dump["evaluate"]["models"] = [_input_name(model, Workspace(config)) for model in config.evaluate.models]
+    for key in ("predictions", "compare_with"):
+        if file := getattr(config.evaluate, key):
+            dump["evaluate"][key] = _input_name(file, Workspace(config))
     for without_effect in WITHOUT_EFFECT & dump.keys():
         del dump[without_effect]
     for without_effect in WITHOUT_EFFECT - dump.keys():
@@ -373,7 +376,9 @@ def _inputs(name: StepName, workspace: Workspace) -> dict[str, str]:
     if name == "split" and workspace.config.split.published:
         files.append(workspace.config.split.published)
     if name == "evaluate":
-        files += [file for model in workspace.config.evaluate.models for file in (model, card_path(model))]
+        evaluated = workspace.config.evaluate
+        files += [file for model in evaluated.models for file in (model, card_path(model))]
+        files += [file for file in (evaluated.predictions, evaluated.compare_with) if file]
     return {_input_name(path, workspace): fingerprint(path) for path in files if path.is_file()}
 
 

@@ -57,35 +57,51 @@ def split_table(splits: Mapping[str, Mapping[str, Any]], unit: str) -> Table:
 
 
 def print_predictions(console: Console, result: "SeriesPredictions", written: Path | None = None) -> None:
-    """Probabilities of every slice and what is odd, series by series, and what could not be read.
+    """Probabilities of every slice and what is odd, series by series; last, what could not be read.
 
     Where the slices were written to a file, a line a series: the highest probability of each label.
     """
+    of_each, of_all = _oddities(result.series)
     if written is not None:
-        _print_series(console, result)
+        _print_series(console, result, of_each)
     else:
-        _print_slices(console, result)
-    for path, reason in result.unreadable:
-        console.print(visible(f"not read: {path}: {reason}"), style="yellow", markup=False, soft_wrap=True)
+        _print_slices(console, result, of_each)
+    for oddity in of_all:
+        _print_odd(console, oddity)
     if written is not None:
         console.print(f"{len(result.rows):,} slices: {written}", markup=False, highlight=False, soft_wrap=True)
     if len(result.models) > 1:
         files = ", ".join(model["file"] for model in result.models)
         told = f"mean of {len(result.models)} models: {files}"
         console.print(visible(told), markup=False, highlight=False, soft_wrap=True)
+    _print_calibration(console, result.calibration)
     console.print(_legend(console.width), style="dim", soft_wrap=True)
     console.print("Research use only; not a medical device.", style="dim")
+    for path, reason in result.unreadable:
+        console.print(visible(f"not read: {path}: {reason}"), style="yellow", markup=False, soft_wrap=True)
 
 
-def _print_slices(console: Console, result: "SeriesPredictions") -> None:
-    for (name, rows), series in zip(result.by_series(), result.series, strict=True):
+def _print_calibration(console: Console, about: Mapping[str, Any]) -> None:
+    """Whether the probabilities are calibrated, on what, and by which file; or why not."""
+    if not about["applied"]:
+        console.print(visible(f"not calibrated: {about['reason']}"), markup=False, highlight=False)
+        return
+    data, share = about["fitted_on"], about["prevalence_of_any"]
+    of = "" if share is None else f", {share:.1%} positive"
+    changes = "" if set(about["methods"].values()) != {"none"} else ", which changes none"
+    told = f"calibrated on {data['slices']:,} validation slices of {data['patients']:,} patients{of}: {about['file']}"
+    console.print(visible(told + changes), markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_slices(console: Console, result: "SeriesPredictions", oddities: list[list[str]]) -> None:
+    for (name, rows), lines in zip(result.by_series(), oddities, strict=True):
         table = _probability_table("slice", "mm", title=f"series {escape(name)}")
         for row in rows:
             position = "" if row["position_mm"] is None else f"{row['position_mm']:.1f}"
             table.add_row(escape(visible(Path(row["file"]).name)), position, *(f"{row[label]:.3f}" for label in LABELS))
         console.print(table)
-        for oddity in series["oddities"]:
-            console.print(f"  {oddity}", style="yellow", markup=False, highlight=False)
+        for line in lines:
+            _print_odd(console, f"  {line}")
 
 
 def _legend(width: int) -> str:
@@ -94,16 +110,37 @@ def _legend(width: int) -> str:
     return textwrap.fill(meanings, width).replace("\N{NO-BREAK SPACE}", " ")
 
 
-def _print_series(console: Console, result: "SeriesPredictions") -> None:
+def _print_series(console: Console, result: "SeriesPredictions", oddities: list[list[str]]) -> None:
     table = _probability_table("series", "slices", title="highest probability of a slice")
     for name, rows in result.by_series():
         highest = (max(row[label] for row in rows) for label in LABELS)
         table.add_row(escape(name), f"{len(rows):,}", *(f"{probability:.3f}" for probability in highest))
     console.print(table)
-    for series in result.series:
-        for oddity in series["oddities"]:
-            told = f"series {series['series']}: {oddity}"
-            console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    for series, lines in zip(result.series, oddities, strict=True):
+        for line in lines:
+            _print_odd(console, f"series {series['series']}: {line}")
+
+
+_FEW = (
+    3  # series with a tilt that get a line each; a gantry is often tilted for heads, and more lines would hide others
+)
+_TILT = "tilt: "  # as `ich.dicom.series` begins that line
+
+
+def _print_odd(console: Console, line: str) -> None:
+    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _oddities(series: Sequence[Mapping[str, Any]]) -> tuple[list[list[str]], list[str]]:
+    """What is odd about each series, and what about all: the tilt of more than a few of them is told in one line."""
+    of_each = [list(each["oddities"]) for each in series]
+    tilted = [any(line.startswith(_TILT) for line in lines) for lines in of_each]
+    if sum(tilted) <= _FEW:
+        return of_each, []
+    degrees = [each["tilt_degrees"] for each, is_so in zip(series, tilted, strict=True) if is_so]
+    extent = f"{min(degrees):.1f} to {max(degrees):.1f} degrees from axial"
+    rest = [[line for line in lines if not line.startswith(_TILT)] for lines in of_each]
+    return rest, [f"{_TILT}{len(degrees):,} of {len(series):,} series, {extent}"]
 
 
 def _probability_table(first: str, second: str, title: str) -> Table:

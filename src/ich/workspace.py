@@ -1,6 +1,8 @@
 """The folder that an experiment lives in: its paths, and the record of what each step did."""
 
+import shlex
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -186,8 +188,9 @@ def remove_half_written(workspace: Workspace) -> None:
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, git commit and time, to save beside an output."""
+    """Versions, git commit, time and command, to save beside an output."""
     return {
+        "command": shlex.join(["ich", *sys.argv[1:]]),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": {name: version for name in RECORDED_PACKAGES if (version := _version(name))},
         "git_commit": _git_commit(),

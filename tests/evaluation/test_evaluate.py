@@ -5,8 +5,10 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -18,13 +20,15 @@ from ich.card import Card, Gate, write_card
 from ich.config import Experiment
 from ich.data import Manifest
 from ich.errors import DataError
+from ich.evaluation import cards
 from ich.evaluation import evaluate as stage
-from ich.evaluation import plots, report
+from ich.evaluation.figures.training import read_history, training_figure
 from ich.files import fingerprint
 from ich.labels import LABELS, SUBTYPES
 from ich.png import encode_png, read_png
 from ich.workspace import SPLITS, Workspace
 
+LEVELS = ("slice", "series", "patient")
 PATIENTS = {"train": 3, "val": 10, "test": 12}
 SLICES = 4
 
@@ -33,18 +37,23 @@ class FakeDetector:
     """Knows the labels of most slices; P(any) of every fourth is under a gate of 0.1."""
 
     def __init__(self, truth: dict[str, list[int]]) -> None:
-        self.truth = truth
+        self.truth, self.members = truth, ()
 
-    def predict_files(self, slices: Manifest, done: Callable[[int], object] = int) -> SimpleNamespace:
+    def predict_files(
+        self, slices: Manifest, done: Callable[[int], object] = int, ungated: bool = False
+    ) -> SimpleNamespace:
         rng = np.random.default_rng(0)
         labels = np.array([self.truth[image_id] for image_id in slices.ids])
         probabilities = np.clip(0.15 + 0.5 * labels + rng.normal(size=labels.shape) * 0.2, 0.11, 1)
         probabilities[::4] = 0.05
         probabilities[:, 0] = probabilities.max(axis=1)
         done(len(slices))
+        without_gate = probabilities.astype(np.float32)
+        without_gate[::4, 1:] = 0.04
         return SimpleNamespace(
-            probabilities=probabilities.astype(np.float32), gated_in=probabilities[:, 0] >= 0.1, raised=0
-        )
+            probabilities=probabilities.astype(np.float32), gated_in=probabilities[:, 0] >= 0.1, raised=0,
+            ungated=without_gate if ungated else None,
+        )  # fmt: skip
 
 
 def write_workspace(config: Experiment) -> dict[str, list[int]]:
@@ -122,23 +131,26 @@ def test_evaluate_writes_everything_it_promises(made_up: Callable[..., Experimen
     assert predictions.schema["label_subdural"] == pl.UInt8
 
     content = json.loads((workspace.report / "metrics.json").read_text(), parse_constant=pytest.fail)
-    test = content["splits"]["test"]
+    test = content["splits"]["test"]["levels"]["slice"]
     positives = int(predictions.filter(split="test")["label_any"].sum())
-    assert test["positives"]["any"] == {"slices": positives, "patients": 6, "prevalence": positives / 48}
-    assert test["gate"]["gated_away"] == 12
+    assert test["positives"]["any"] == {"n": positives, "patients": 6, "prevalence": positives / 48}
+    assert content["gate"]["account"]["test"]["gated_away"] == 12
     assert sum(test["counts"]["any"].values()) == 48
-    figure = test["levels"]["slice"]["any"]["auroc"]
+    figure = test["figures"]["any"]["auroc"]
     assert 0.5 < figure["low"] < figure["value"] < figure["high"] <= 1
     assert content["baseline"]["unreadable"] == 48  # the made-up workspace has no DICOM files
     assert outcome.incomplete
     assert content["baseline"]["difference"]["value"] is None
-    assert {source["source"] for source in content["thresholds"].values()} == {"validation (Youden)"}
+    assert {source["source"] for source in content["thresholds"]["slice"].values()} == {"validation (Youden)"}
     assert [model["sha256"] for model in content["models"]] == [fingerprint(workspace.final_model)]
 
     table = pl.read_csv(workspace.report / "metrics.csv", infer_schema_length=None)
-    assert set(table["split"]) == {"val", "test"}
-    names = [f"cm_{label}" for label in LABELS] + ["roc_curves", "pr_curves", "training_curves"]
+    assert set(zip(table["split"], table["level"], strict=True)) == set(product(("val", "test"), LEVELS))
+    assert pl.read_parquet(workspace.report / "metrics.parquet").columns == table.columns
+    names = [f"cm_{label}" for label in LABELS]
+    names += ["roc_curves", "pr_curves", "reliability", "reliability_patient", "prevalence", "gate", "training_curves"]
     assert all(cv2.imread(str(workspace.report / f"{name}.png")) is not None for name in names)
+    assert all(ElementTree.parse(workspace.report / f"{name}.svg").getroot().tag.endswith("svg") for name in names)
     assert all(path.exists() for path in outcome.outputs)
     assert outcome.counts["results"][0]["label"] == "any"
     assert not list(workspace.run.rglob(".*"))  # no temporary file is left
@@ -153,26 +165,34 @@ def test_evaluate_writes_everything_it_promises(made_up: Callable[..., Experimen
     assert json.loads((workspace.report / "metrics.json").read_text())["splits"] == content["splits"]
 
 
+def test_stage_2_can_be_left_to_what_the_gate_lets_through(made_up: Callable[..., Experiment], tmp_path: Path):
+    for name, ungated in (("with", True), ("without", False)):
+        config = made_up(workspace=tmp_path / name, evaluate={"bootstrap": 0, "examples": 1, "ungated": ungated})
+        stage.evaluate(config)
+        rows = pl.read_parquet(Workspace(config).predictions)
+        assert rows["ungated_subdural"].is_null().all() is not ungated
+
+
 def test_thresholds_and_constant_guess_come_from_validation_and_from_nothing_else(made_up: Callable[..., Experiment]):
     config = made_up()
     stage.evaluate(config)
     rows = pl.read_parquet(Workspace(config).predictions)
     content = json.loads((Workspace(config).report / "metrics.json").read_text())
-    chosen = [content["thresholds"][label]["value"] for label in LABELS]
+    chosen = [content["thresholds"]["slice"][label]["value"] for label in LABELS]
     assert chosen == pytest.approx(best_youden(rows.filter(split="val")))
     assert chosen != pytest.approx(best_youden(rows.filter(split="test")))
     prevalence, truth = ([rows.filter(split=split)[f"label_{label}"] for label in LABELS] for split in ("val", "test"))
     losses = [log_loss(y, np.full(len(y), p.mean()), labels=[0, 1]) for p, y in zip(prevalence, truth, strict=True)]
-    assert content["constant_guess"]["weighted_log_loss"] == pytest.approx(
+    assert content["constant_guess"]["slice"]["weighted_log_loss"] == pytest.approx(
         np.average(losses, weights=[2, 1, 1, 1, 1, 1])
     )
-    assert content["constant_guess"]["exact_match"] == pytest.approx(1 - truth[0].mean())
+    assert content["constant_guess"]["slice"]["exact_match"] == pytest.approx(1 - truth[0].mean())
 
 
 def best_youden(rows: pl.DataFrame) -> list[float]:
     best = []
     for label in LABELS:
-        false_positive_rate, sensitivity, candidates = roc_curve(rows[f"label_{label}"], rows[f"probability_{label}"])
+        false_positive_rate, sensitivity, candidates = roc_curve(rows[f"label_{label}"], rows[f"calibrated_{label}"])
         best.append(float(candidates[np.argmax((sensitivity - false_positive_rate).round(12))]))
     return best
 
@@ -182,9 +202,10 @@ def test_decisions_that_contradict_each_other_are_counted(made_up: Callable[...,
     stage.evaluate(config)
     content = json.loads((Workspace(config).report / "metrics.json").read_text())
     test = pl.read_parquet(Workspace(config).predictions).filter(split="test")
-    called = {label: test[f"probability_{label}"] >= content["thresholds"][label]["value"] for label in LABELS}
+    thresholds = content["thresholds"]["slice"]
+    called = {label: test[f"calibrated_{label}"] >= thresholds[label]["value"] for label in LABELS}
     expected = sum(any(called[label][row] for label in SUBTYPES) and not called["any"][row] for row in range(len(test)))
-    assert content["splits"]["test"]["subtype_called_without_any"] == expected > 0
+    assert content["splits"]["test"]["levels"]["slice"]["subtype_called_without_any"] == expected > 0
     assert f"{expected} of 48 test slices are called positive" in (Workspace(config).report / "report.html").read_text()
 
 
@@ -193,11 +214,11 @@ def test_subtypes_are_told_apart_among_positive_slices(made_up: Callable[..., Ex
     stage.evaluate(config)
     found = json.loads((Workspace(config).report / "metrics.json").read_text())["among_positives"]
     positive = pl.read_parquet(Workspace(config).predictions).filter(split="test", label_any=1)
-    assert found["slices"] == len(positive)
+    assert found["n"] == len(positive)
     for subtype, each in found["subtypes"].items():
         truth = positive[f"label_{subtype}"]
         for name, score in (("model", subtype), ("p_any", "any")):
-            assert each[name]["value"] == pytest.approx(roc_auc_score(truth, positive[f"probability_{score}"]))
+            assert each[name]["value"] == pytest.approx(roc_auc_score(truth, positive[f"calibrated_{score}"]))
 
 
 def test_report_stands_alone_and_says_what_it_must(made_up: Callable[..., Experiment]):
@@ -208,12 +229,13 @@ def test_report_stands_alone_and_says_what_it_must(made_up: Callable[..., Experi
     path = Workspace(config).report / "report.html"
     html = path.read_text()
     assert path.stat().st_size < 5_000_000
-    assert not re.findall(r"(?:https?:)?//[a-z]", re.sub(r"base64,[A-Za-z0-9+/=]+", "", html))
-    assert not re.findall(r"""(?:src|srcset|href)=["'](?!data:)""", html)
+    text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", html).replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert not re.findall(r"(?:https?:)?//[a-z]", text.replace('xmlns:xlink="http://www.w3.org/1999/xlink"', ""))
+    assert not re.findall(r"""(?:src|srcset|href)=["'](?!data:|#)""", html)
     assert "Not a medical device" in html
     assert "No figure on this page says anything about patients" in html
     assert "below 0.1 (by hand)" in html
-    assert html.count('<figure class="example">') == 8
+    assert html.count('<div class="pair">') == 8
     assert not re.findall(r">\s*(?:nan|None)\b", html)
 
 
@@ -227,7 +249,7 @@ def test_examples_keep_their_colours(made_up: Callable[..., Experiment]):
     assert pair
     rgb, green = (base64.b64decode(text) for text in re.findall('base64,([^"]+)', pair[0]))
     (workspace.root / "rgb.png").write_bytes(rgb)
-    assert read_png(workspace.root / "rgb.png", report.IMAGE_SIDE)[9, 9].tolist() == [10, 20, 30]
+    assert read_png(workspace.root / "rgb.png", cards.IMAGE_SIDE)[9, 9].tolist() == [10, 20, 30]
     assert cv2.imdecode(np.frombuffer(green, np.uint8), cv2.IMREAD_UNCHANGED)[9, 9] == 20
 
 
@@ -254,9 +276,9 @@ def test_labels_without_positives_are_reported_as_undefined(made_up: Callable[..
         table.with_columns(any=pl.max_horizontal(SUBTYPES)).write_csv(workspace.table(split))
     stage.evaluate(config)
     content = json.loads((workspace.report / "metrics.json").read_text())
-    auroc = content["splits"]["test"]["levels"]["slice"]["epidural"]["auroc"]
+    auroc = content["splits"]["test"]["levels"]["slice"]["figures"]["epidural"]["auroc"]
     assert (auroc["value"], auroc["reason"]) == (None, "no positive slice")
-    assert content["thresholds"]["epidural"]["source"] == "a fixed 0.5, as validation holds no positive slice"
+    assert content["thresholds"]["slice"]["epidural"]["source"] == "a fixed 0.5, as validation holds no positive slice"
 
 
 def _empty_the_test_table(workspace: Workspace) -> None:
@@ -300,6 +322,12 @@ def test_weights_of_a_model_that_may_know_the_held_out_are_told(made_up: Callabl
 def _share_a_patient(workspace: Workspace) -> None:
     ledger = pl.read_parquet(workspace.slices)
     ledger.with_columns(pl.col("patient").replace("test0", "train0")).write_parquet(workspace.slices)
+
+
+def _share_pixels(workspace: Workspace) -> None:
+    same = pl.when(pl.col("ImageID").is_in(["ID_test000", "ID_train000"])).then(pl.lit("same")).otherwise("ImageID")
+    ledger = pl.read_parquet(workspace.slices).with_columns(hu_hash=same, hu_max=pl.lit(60, pl.Int32))
+    ledger.write_parquet(workspace.slices)
 
 
 def _lose_the_split(workspace: Workspace) -> None:
@@ -350,6 +378,7 @@ def _train_with_other_settings(workspace: Workspace) -> None:
         (_lose_the_ledger, "slices.parquet does not exist"),
         (_cut_the_ledger_off, r"slices.parquet cannot be read \(.*\); delete it and run its step again"),
         (_share_a_patient, "1 patients are in more than one split"),
+        (_share_pixels, r"1 groups of slices with identical pixels .* ID_test000 \(test\) and ID_train000 \(train\)"),
         (_lose_the_split, "splits.json does not exist; run the step that writes it"),
         (_split_anew, "the model was trained with another splits.json"),
         (_train_with_other_settings, "trained with train.heads.gate_units 7, now 512; train again"),
@@ -376,10 +405,13 @@ def test_a_model_that_gives_no_probabilities_is_refused(
 ):
     config = made_up()
 
-    def predict_files(self: FakeDetector, slices: Manifest, done: Callable[[int], object] = int) -> SimpleNamespace:
+    def predict_files(
+        self: FakeDetector, slices: Manifest, done: Callable[[int], object] = int, ungated: bool = False
+    ) -> SimpleNamespace:
         return SimpleNamespace(
-            probabilities=np.full((len(slices), 6), wrong, np.float32), gated_in=np.ones(len(slices), bool), raised=0
-        )
+            probabilities=np.full((len(slices), 6), wrong, np.float32), gated_in=np.ones(len(slices), bool), raised=0,
+            ungated=None,
+        )  # fmt: skip
 
     monkeypatch.setattr(FakeDetector, "predict_files", predict_files)
     with pytest.raises(DataError, match=r"outside \[0, 1\] for 40 slices of split val"):
@@ -388,12 +420,12 @@ def test_a_model_that_gives_no_probabilities_is_refused(
 
 def test_history_is_read_tolerantly(tmp_path: Path):
     path = tmp_path / "history.csv"
-    assert plots.read_history(path) is None
+    assert read_history(path) is None
     for text in ("", "epoch,loss\n0,1\n", "stage,loss,val_loss\n"):
         path.write_text(text)
-        assert plots.read_history(path) is None
+        assert read_history(path) is None
     path.write_text("epoch,loss,val_loss\n0,1,1\n1,0.5,\n")
-    history = plots.read_history(path)
+    history = read_history(path)
     assert history is not None
     assert history["stage"].to_list() == ["", ""]
-    assert plots.training_figure(history, plots.LIGHT)
+    assert training_figure(history)

@@ -88,15 +88,15 @@ def test_the_mean_is_evaluated(evaluated):
     content = read_json(Workspace(evaluated["both"]).report / "metrics.json")
     val, test = (tables["both"].filter(split=split) for split in ("val", "test"))
     for label in LABELS:  # figures worked out again from the mean, thresholds from validation alone
-        threshold = content["thresholds"][label]["value"]
-        assert youden(val, label, threshold) == max(youden(val, label, p) for p in val[f"probability_{label}"])
-        called, truth = test[f"probability_{label}"].cast(float) >= threshold, test[f"label_{label}"].cast(bool)
-        counts = content["splits"]["test"]["counts"][label]
+        threshold = content["thresholds"]["slice"][label]["value"]
+        assert youden(val, label, threshold) == max(youden(val, label, p) for p in val[f"calibrated_{label}"])
+        called, truth = test[f"calibrated_{label}"].cast(float) >= threshold, test[f"label_{label}"].cast(bool)
+        counts = content["splits"]["test"]["levels"]["slice"]["counts"][label]
         assert (counts["tp"], counts["fp"]) == ((called & truth).sum(), (called & ~truth).sum())
 
 
 def youden(rows, label, threshold):
-    called, truth = rows[f"probability_{label}"].cast(float) >= threshold, rows[f"label_{label}"].cast(bool)
+    called, truth = rows[f"calibrated_{label}"].cast(float) >= threshold, rows[f"label_{label}"].cast(bool)
     return round((called & truth).sum() / truth.sum() - (called & ~truth).sum() / (~truth).sum(), 9)
 
 

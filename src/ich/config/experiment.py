@@ -17,17 +17,57 @@ StepName = Literal[
 class Evaluate(Section):
     """Metrics, figures, report."""
 
-    threshold: Fraction | Literal["youden"] = Field(
+    threshold: Fraction | Literal["youden", "sensitivity", "specificity", "f1"] = Field(
         "youden",
-        description="Decision threshold of every label, or `youden`: chosen for each label on validation data.",
+        description="Decision threshold of every label, or the rule that chooses each label's on validation data: "
+        "`youden` (largest sensitivity + specificity), `sensitivity` (at least 0.95, the largest such threshold), "
+        "`specificity` (at least 0.95, the smallest), `f1` (largest F1).",
+    )
+    local_prevalence: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="Share of scans with haemorrhage where the model will be used: PPV, NPV and alerts per 100 scans "
+        "are told for it too.",
     )
     bootstrap: Count = Field(2_000, description="Replicates over patients for the 95 % intervals; 0: no intervals.")
     examples: Count = Field(24, description="Test slices shown in the report with their probabilities.")
+    mistakes: Count = Field(
+        4,
+        description="Errors shown in the report: of each label, so many false positives, false negatives, and others.",
+    )
+    calibration: Literal["validation", "none"] = Field(
+        "validation",
+        description="`validation`: P(any) and P(subtype | any) are calibrated on validation data; none: never.",
+    )
+    predictions: UserPath | None = Field(
+        None,
+        description="CSV or Parquet file of probabilities from elsewhere, which are evaluated instead of a model's, "
+        "under a `name` that no training has.",
+    )
+    compare_with: UserPath | None = Field(
+        None,
+        description="CSV or Parquet file of probabilities of the same test slices: the report has the differences.",
+    )
+    ungated: bool = Field(
+        True,
+        description="Run stage 2 of a cascade on all held-out slices too, to say what its gate costs; false: only on "
+        "what the gate lets through.",
+    )
     models: tuple[UserPath, ...] = Field(
         (),
         description="Model files whose mean is evaluated, under a `name` that no training has, instead of the trained "
         "model; none: the workspace's final model.",
     )
+
+    @property
+    def of_others(self) -> bool:
+        """Whether something else is evaluated than the model that is trained here."""
+        return bool(self.models) or self.predictions is not None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.models and self.predictions is not None:
+            raise ValueError("evaluate.models and evaluate.predictions are both given: evaluate one of them")
+        return self
 
     @field_validator("models", mode="before")
     @classmethod

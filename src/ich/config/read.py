@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ich.config import Experiment
+from ich.config import Evaluate, Experiment
 from ich.config.keys import config_keys
 from ich.errors import ConfigError, one_line, printable
 
@@ -100,6 +100,23 @@ def validate(tree: dict[str, Any], source: str) -> Experiment:
         return Experiment.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(f"{source}: " + "; ".join(_describe(item) for item in error.errors())) from error
+
+
+def read_evaluate(overrides: dict[str, str]) -> Evaluate:
+    """The settings of an evaluation without a config: defaults, and keys of `evaluate` that replace them.
+
+    Raises:
+        ConfigError: another key, or a value that it does not take.
+    """
+    tree: dict[str, Any] = {}
+    for key, text in overrides.items():
+        if not key.startswith("evaluate."):
+            raise ConfigError(f"--{key} is not a key of evaluate; without a config (-c CONFIG) only those can be given")
+        _set(tree, key, text)
+    try:
+        return Evaluate.model_validate(tree.get("evaluate", {}))
+    except ValidationError as error:
+        raise ConfigError("evaluate: " + "; ".join(_describe(item) for item in error.errors())) from error
 
 
 def _refuse_odd_text(value: Any, source: str) -> None:

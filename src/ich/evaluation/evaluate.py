@@ -1,165 +1,140 @@
-"""Evaluate: predictions of validation and test, then metrics, figures and a report from them."""
+"""Evaluate: predictions of validation and test, calibration and thresholds from validation, then figures and a report.
+
+What is known before anything is predicted stands in `held_out.py`, what is found in the predictions in `findings.py`.
+"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from rich.console import Console
 
-from ich.card import Card, read_cards
+from ich.calibration import Calibration, calibration_path, write_calibration
 from ich.config import Experiment
-from ich.config.keys import differences
 from ich.errors import DataError
-from ich.evaluation import (
-    baseline,
-    evaluated_models,
-    examples,
-    leakage,
-    plots,
-    predictions,
-    report,
-    results,
-    summary,
-    terminal,
-)
+from ich.evaluation import baseline, compared, findings, gating, held_out, predictions, report, terminal
+from ich.evaluation.compute import Compute
+from ich.evaluation.elsewhere import scored as elsewhere
+from ich.evaluation.figures.training import read_history
+from ich.evaluation.findings import Found
+from ich.evaluation.held_out import HELD_OUT, HeldOut
+from ich.evaluation.inspection import examples, slice_headers, subgroups, to_look_at
 from ich.evaluation.predictions import Scored
-from ich.evaluation.thresholds import Threshold, choose
-from ich.files import fingerprint, read_parquet, write_bytes, write_csv, write_json, write_parquet
-from ich.labels import IMAGE_ID, LABELS, is_augmented, read_table
-from ich.neighbours import read_slices
-from ich.prepare.ledger import IDENTITY_SCHEMA
+from ich.evaluation.statistics.sample import Sample
+from ich.files import write_parquet
 from ich.progress import progress_bar
 from ich.sources import locate_files
-from ich.workspace import SPLITS, Outcome, Workspace, provenance
-
-HELD_OUT = ("val", "test")
+from ich.workspace import Outcome, Workspace
 
 
 def evaluate(config: Experiment) -> Outcome:
-    """Predict validation and test, and write predictions.parquet, metrics.json, metrics.csv, figures and report.html.
+    """Write predictions.parquet, calibration, metrics.json, .csv and .parquet, figures and report.html.
 
     The outcome is incomplete if the baseline could not read a test slice, which preprocess could.
 
     Raises:
-        DataError: the splits leak, one is empty, an image or the model is missing.
+        DataError: the splits leak, one is empty, an image or the model is missing, or predictions from elsewhere do not
+            fit.
     """
     workspace = Workspace(config)
-    ledger = read_parquet(workspace.slices, IDENTITY_SCHEMA)
-    tables: dict[str, pl.DataFrame] = {
-        split: leakage.with_patients(read_table(workspace.table(split)), ledger, workspace.table(split).name)
-        for split in SPLITS
-    }
-    facts = _facts(workspace, tables, ledger)
-    table, facts["raised"] = _predict(workspace, tables)
-    write_parquet(workspace.predictions, table)
+    known = held_out.collect(workspace)
+    table, raised, cost = held_out.predict(workspace, known)
+    scored = {split: predictions.select(table, split) for split in HELD_OUT if split in set(table["split"])}
+    calibration = held_out.calibrate(workspace, known, scored)
+    reported = findings.reported(scored, calibration)
+    write_parquet(workspace.predictions, predictions.with_calibrated(table, reported))
 
-    table = read_parquet(workspace.predictions)
-    scored = {split: predictions.select(table, split) for split in HELD_OUT}
-    thresholds = choose(config.evaluate, scored["val"].truth, scored["val"].probabilities)
-    samples = {split: summary.decide(each, thresholds) for split, each in scored.items()}
-    figures = {
-        split: results.estimates(samples[split], config.evaluate.bootstrap, summary.bootstrap_rng(config, split))
-        for split in HELD_OUT
+    undecided = {
+        split: findings.at_levels(each.truth, reported[split], each.series, each.patients)
+        for split, each in scored.items()
     }
-    content = facts | _findings(workspace, scored, thresholds, samples, figures)
-    outputs = _write(workspace, content, samples, figures)
-    terminal.print_results(Console(stderr=True), content, workspace.report / "report.html")
+    found = findings.find(undecided, config.evaluate, config.seed)
+    content = {
+        **known.facts, "raised": raised, **found.content,
+        **_of_calibration(scored, found, calibration, config),
+        **_of_slices(workspace, known, scored["test"], found.samples["test"]["slice"]),
+        "gate": _of_gate(known, scored, cost, config) if known.cards else None,
+    }  # fmt: skip
+    outputs = [workspace.predictions, *_write_calibration(workspace, calibration, found)]
+    history = read_history(workspace.run / "history.csv")
+    outputs += report.write(workspace.report, content, found, config, workspace.images("test"), history)
+    terminal.print_results(Console(stderr=True), content, workspace.report / report.PAGE)
     return _outcome(content, workspace, outputs)
 
 
-def _facts(workspace: Workspace, tables: Mapping[str, pl.DataFrame], ledger: pl.DataFrame) -> dict[str, Any]:
-    """What is known before anything is predicted; refuses leaks, and models that may not be evaluated here."""
-    config = workspace.config
-    shared_patients = leakage.refuse_leaks(tables, config.split.unit)
-    cards = read_cards(evaluated_models.files(workspace))
-    if config.evaluate.models:
-        evaluated_models.refuse_unfit(cards, workspace)
-    else:
-        _refuse_other_training(cards[0], workspace)
-    augmented = tables["train"][IMAGE_ID].map_elements(is_augmented, pl.Boolean)
-    return {
-        "name": config.name,
-        "model": " + ".join(sorted({card.model for card in cards})),
-        "models": evaluated_models.describe(cards, workspace),
-        "phantom": "phantom" in config.steps,
-        "split_unit": config.split.unit,
-        "shared_patients": shared_patients,
-        "ledger": dict(ledger.group_by("status").len().sort("status").iter_rows()),
-        "train": {
-            "slices": len(augmented) - int(augmented.sum()),
-            "augmented": int(augmented.sum()),
-            "patients": tables["train"]["patient"].n_unique(),
-            "positives": {label: int(tables["train"][label].sum()) for label in LABELS},
-        },
-        "bootstrap": {"replicates": config.evaluate.bootstrap, "unit": "patient", "interval": "95 % percentile"},
-        "provenance": provenance(),
-    }
-
-
-def _refuse_other_training(card: Card, workspace: Workspace) -> None:
-    """A model of another split has seen some of what is held out now; one of other settings is not the report's.
-
-    Either lies there after a training that was cut off: the last finished model stays until the new one is saved.
-    """
-    config = workspace.config
-    run = card.training.get("run")
-    if (run, card.model) != (config.name, config.train.model):
-        raise DataError(
-            f"the saved model is {card.model} of run {run}, not {config.train.model} of run {config.name}; train that "
-            "first (models/ holds the last that was trained)"
-        )
-    if card.training.get("splits_sha256") != fingerprint(workspace.splits):
-        raise DataError(
-            f"the model was trained with another {workspace.splits.name}: what is held out now may have been trained "
-            "on; train again"
-        )
-    changed = differences(card.config, config.model_dump(mode="json", by_alias=True), ("preprocess", "train"))
-    if change := next(changed, None):
-        raise DataError(f"the saved model was trained with {change}; train again")
-    made_for = (card.windows, card.size, card.aspect, card.input, card.neighbours_window)
-    how, train = config.preprocess, config.train
-    if made_for != (how.windows, how.size, how.aspect, train.input, train.neighbours_window):
-        raise DataError(f"the card of {workspace.final_model.name} contradicts the config it holds; train again")
-
-
-def _predict(workspace: Workspace, tables: Mapping[str, pl.DataFrame]) -> tuple[pl.DataFrame, dict[str, int]]:
-    from ich.ensemble import load_models  # Keras loads only when a network runs, not to score predictions
-    from ich.keras_backend import keep_compiled_in
-
-    slices = {"val": read_slices(workspace, "val"), "test": read_slices(workspace, "test")}
-    keep_compiled_in(workspace.compiled)
-    held_out = {split: tables[split] for split in HELD_OUT}
-    return predictions.predict(load_models(evaluated_models.files(workspace)), held_out, slices)
-
-
-def _findings(
-    workspace: Workspace,
-    scored: Mapping[str, Scored],
-    thresholds: tuple[Threshold, ...],
-    samples: Mapping[str, results.Sample],
-    figures: Mapping[str, results.Estimates],
+def _of_calibration(
+    scored: Mapping[str, Scored], found: Found, calibration: Calibration | None, config: Experiment
 ) -> dict[str, Any]:
-    """Everything that is counted or estimated from the predictions."""
-    config, val, test = workspace.config, scored["val"], scored["test"]
-    chosen = examples.choose(
-        test.truth[:, 0], samples["test"].decisions[:, 0], test.patients, config.evaluate.examples, config.seed
-    )
+    """What calibration did, on test slices before and after."""
+    after = {level: findings.reliability(sample) for level, sample in found.samples["test"].items()}
+    if calibration is None or not calibration.changes:
+        why = "These probabilities come from a file, and are scored as they are."
+        if calibration is not None:
+            reasons = "; ".join(sorted({each.reason for each in calibration.labels.values()}))
+            why = f"No probability was changed: {reasons}."
+        reliability = {"after": after, "before": {}}
+        return {"calibration": None, "not_calibrated": why, "before_calibration": None, "reliability": reliability}
+    test = scored["test"]
+    raw = findings.at_levels(test.truth, test.probabilities, test.series, test.patients)
     return {
-        "thresholds": {
-            label: {"value": threshold.value, "source": threshold.source}
-            for label, threshold in zip(LABELS, thresholds, strict=True)
-        },
-        "splits": {
-            split: summary.summarise_split(samples[split], figures[split], scored[split].gated_in) for split in scored
-        },
-        "constant_guess": summary.constant_guess(val, test),
-        "among_positives": summary.subtypes_among_positives(test, config),
-        "baseline": summary.compare_with_baseline(test, _count_blood_pixels(workspace, test), config),
-        "examples": [example._asdict() | {"image_id": str(test.image_ids[example.row])} for example in chosen],
+        "calibration": calibration.model_dump(mode="json", exclude={"operating_points", "provenance"}),
+        "not_calibrated": "",
+        "before_calibration": {"figures": findings.figures_of(raw["slice"], config.evaluate, config.seed, "test")},
+        "reliability": {"after": after, "before": {level: findings.reliability(each) for level, each in raw.items()}},
     }
+
+
+def _of_gate(known: HeldOut, scored: Mapping[str, Scored], cost: Compute | None, config: Experiment) -> dict[str, Any]:
+    """The cascade's own account; of models without a gate, that they have none."""
+    gates = [card.gate for card in known.cards if card.gate is not None]
+    account = {split: gating.account(each.truth, each.gated_in) for split, each in scored.items()}
+    if not gates:
+        return {"account": account, "curve": [], "compute": None, "saved": None, "compared": {"reason": "no gate"}}
+    test = scored["test"]
+    chosen = gates[0].threshold if len(known.cards) == 1 else None
+    return {
+        "account": account,
+        "curve": gating.curve(test.truth, test.probabilities[:, 0], chosen, cost),
+        "compute": cost.as_json() if cost else None,
+        "saved": cost.saved(float(test.gated_in.mean())) if cost else None,
+        "compared": gating.compare(
+            test, config.evaluate.bootstrap, lambda: findings.bootstrap_rng(config.seed, "test")
+        ),
+    }
+
+
+def _of_slices(workspace: Workspace, known: HeldOut, test: Scored, sample: Sample) -> dict[str, Any]:
+    """What is looked at slice by slice: baseline, comparison, subgroups, errors, examples."""
+    config = workspace.config
+    settings, replicates = config.evaluate, config.evaluate.bootstrap
+    headers = slice_headers.read(workspace, test.image_ids.tolist())
+    of_any = sample.truth[:, 0], sample.decisions[:, 0]
+    chosen = examples.choose(*of_any, sample.patients, settings.examples, config.seed)
+
+    def rng() -> np.random.Generator:
+        return findings.bootstrap_rng(config.seed, "test")
+
+    return {
+        "baseline": findings.compare_with_baseline(sample, _count_blood_pixels(workspace, test), replicates, rng()),
+        "compared": _compared(known, sample, config),
+        "subgroups": subgroups.summarise(sample, headers, replicates, rng),
+        "mistakes": to_look_at.find(sample, test.image_ids, headers, settings.mistakes),
+        "examples": [each._asdict() | {"image_id": str(test.image_ids[each.row])} for each in chosen],
+    }
+
+
+def _compared(known: HeldOut, sample: Sample, config: Experiment) -> dict[str, Any] | None:
+    """The test slices beside another model's probabilities, where a file of them is named."""
+    file = config.evaluate.compare_with
+    if file is None:
+        return None
+    given = elsewhere.on_splits(file, {"test": known.tables["test"]})["test"]
+    other = replace(sample, probabilities=given.probabilities)
+    rng = findings.bootstrap_rng(config.seed, "test")
+    return compared.compare(sample, other, file.name, config.evaluate.bootstrap, rng)
 
 
 def _count_blood_pixels(workspace: Workspace, test: Scored) -> NDArray[np.float64]:
@@ -171,25 +146,14 @@ def _count_blood_pixels(workspace: Workspace, test: Scored) -> NDArray[np.float6
         return baseline.scores(files, done)
 
 
-def _write(
-    workspace: Workspace,
-    content: Mapping[str, Any],
-    samples: Mapping[str, results.Sample],
-    figures: Mapping[str, results.Estimates],
-) -> list[Path]:
-    folder = workspace.report
-    write_json(folder / "metrics.json", content)
-    rows = [row for split in samples for row in results.tidy_rows(split, "slice", samples[split], figures[split])]
-    write_csv(folder / "metrics.csv", pl.DataFrame(rows, infer_schema_length=None))
-    drawn = plots.draw(content, samples, plots.read_history(workspace.run / "history.csv"))
-    images = plots.draw_confusion_matrices(content["splits"]["test"]["counts"])
-    images |= {name: pictures.light for name, pictures in drawn.items()}
-    for name, png in images.items():
-        write_bytes(folder / f"{name}.png", png)
-    report.write(folder / "report.html", content, samples["test"], drawn, workspace)
-    return [
-        folder / name for name in ("metrics.json", "metrics.csv", "report.html", *(f"{name}.png" for name in images))
-    ]
+def _write_calibration(workspace: Workspace, calibration: Calibration | None, found: Found) -> list[Path]:
+    """Beside the workspace's own model; of models that were named, with the run, as none of them is ours to change."""
+    if calibration is None:
+        return []
+    given = workspace.config.evaluate.models
+    path = workspace.run / "calibration.json" if given else calibration_path(workspace.final_model)
+    write_calibration(path, calibration.model_copy(update={"operating_points": found.operating_points}))
+    return [path]
 
 
 def _outcome(content: Mapping[str, Any], workspace: Workspace, outputs: list[Path]) -> Outcome:
@@ -203,12 +167,11 @@ def _outcome(content: Mapping[str, Any], workspace: Workspace, outputs: list[Pat
         )
     return Outcome(
         counts={
-            "val": splits["val"]["slices"],
-            "test": splits["test"]["slices"],
+            **{split: each["levels"]["slice"]["n"] for split, each in splits.items()},
             "results": terminal.result_rows(content),
-            "report": str(workspace.report / "report.html"),
+            "report": str(workspace.report / report.PAGE),
         },
-        outputs=[workspace.predictions, *outputs],
+        outputs=outputs,
         incomplete=unreadable > 0,
         notes=notes,
     )

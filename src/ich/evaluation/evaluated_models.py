@@ -58,8 +58,9 @@ def refuse_unfit(cards: Sequence[Card], workspace: Workspace) -> None:
 
 def refuse_name_of_a_training(workspace: Workspace) -> None:
     """Beside the history of a training lies its report, which must not become that of other models."""
+    given = "models" if workspace.config.evaluate.models else "predictions"
     if any((workspace.run / file).exists() for file in ("config.json", "history.csv")):
         raise DataError(
-            f"evaluate.models are given, but {workspace.run} is of a training, whose predictions and report theirs "
+            f"evaluate.{given} are given, but {workspace.run} is of a training, whose predictions and report theirs "
             "would replace; give the evaluation a name of its own, e.g. --name mean"
         )

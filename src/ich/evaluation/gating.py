@@ -1,11 +1,21 @@
-"""The cascade's own account: what the gate kept from stage 2, and what that missed."""
+"""The cascade's own account: what the gate kept from stage 2, what that missed, what it saved, and what it cost."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ich.labels import LABELS
+from ich.evaluation.compute import Compute
+from ich.evaluation.predictions import Scored
+from ich.evaluation.statistics import comparison, intervals, metrics
+from ich.evaluation.statistics.metrics import Floats
+from ich.evaluation.statistics.results import Estimate
+from ich.labels import LABELS, SUBTYPES
+
+# Thresholds of the curve: fine near 0, where a gate that misses little lies.
+GRID = np.unique(np.concatenate([[0], np.geomspace(1e-4, 0.1, 31)[:-1], np.linspace(0.1, 1, 37)]))
+NAMES = ("gated", "ungated", "difference")
 
 
 def account(truth: NDArray[np.bool_], gated_in: NDArray[np.bool_]) -> dict[str, Any]:
@@ -28,3 +38,112 @@ def account(truth: NDArray[np.bool_], gated_in: NDArray[np.bool_]) -> dict[str, 
             for label, away, total in zip(LABELS, missed, positives, strict=True)
         },
     }
+
+
+def curve(
+    truth: NDArray[np.bool_], p_any: NDArray[np.float32], chosen: float | None = None, compute: Compute | None = None
+) -> list[dict[str, Any]]:
+    """What a gate at each threshold would keep away, from P(any) alone: it does not depend on the gate that was used.
+
+    Of several models it is one gate on their mean P(any), which is not what their own gates do.
+
+    Args:
+        truth: (n, 6)
+        p_any: (n,) of the network, not calibrated: the gate's threshold is on that scale.
+        chosen: the gate's own threshold, which is added to GRID.
+        compute: of `ich.evaluation.compute.of`.
+
+    Returns:
+        A row a threshold, ascending: `threshold`, `chosen`, `slices`, `slices_in`, `share_in` (reach stage 2),
+        `missed` (of each label: `missed`, `positives`, `share`), `saved` (share of the operations). Null where nothing
+        can be divided by, or is known.
+    """
+    thresholds = GRID if chosen is None else np.union1d(GRID, [chosen])
+    rows = []
+    for threshold in thresholds.tolist():
+        counts = account(truth, p_any >= threshold)  # a Python float: compared in float32, as the detector does
+        slices, inside = counts["slices"], counts["slices"] - counts["gated_away"]
+        rows.append({
+            "threshold": threshold,
+            "chosen": threshold == chosen,
+            "slices": slices,
+            "slices_in": inside,
+            "share_in": _share(inside, slices),
+            "missed": {
+                label: each | {"share": _share(each["missed"], each["positives"])}
+                for label, each in counts["labels"].items()
+            },
+            "saved": compute.saved(inside / slices) if compute and slices else None,
+        })  # fmt: skip
+    return rows
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def compare(scored: Scored, replicates: int, rng: Callable[[], np.random.Generator]) -> dict[str, Any]:
+    """Figures with and without the gate on the same slices; every replicate draws the same patients for both.
+
+    `any` is left out: it is the gate's own probability, the same with and without it.
+
+    Args:
+        scored: of one split; `probabilities` and `ungated` both raw or both calibrated.
+        replicates: of the paired bootstrap over patients; 0 gives no intervals.
+        rng: gives a generator in the same state each time.
+
+    Returns:
+        `reason` (empty, or why there is nothing else), `slices`, `gated_away`, `weighted_log_loss`, and `subtypes`: of
+        each `positives`, `log_loss` and `auroc`. A figure is `gated`, `ungated` and their `difference` (gated less
+        ungated: a log loss over 0, or an AUROC under it, is what the gate costs), as `Estimate.as_json`.
+    """
+    counts = {"slices": len(scored.truth), "gated_away": int((~scored.gated_in).sum())}
+    if not counts["slices"] or np.isnan(scored.ungated).any():
+        lacking = "no slice" if not counts["slices"] else "stage 2 ran only on what the gate lets through"
+        return {"reason": lacking, **counts, "weighted_log_loss": None, "subtypes": {}}
+    losses = np.stack([metrics.log_losses(scored.truth, p) for p in (scored.probabilities, scored.ungated)])
+    weighted = metrics.weighted_log_loss(losses)
+    columns = np.concatenate([weighted[..., None], losses[..., 1:]], axis=2)
+    figures = [dict(zip(NAMES, each, strict=True)) for each in _means(columns, scored.patients, replicates, rng())]
+    return {
+        "reason": "",
+        **counts,
+        "weighted_log_loss": figures[0],
+        "subtypes": {
+            subtype: {
+                "positives": int(scored.truth[:, column].sum()),
+                "log_loss": figures[column],
+                "auroc": _aurocs(scored, column, replicates, rng()),
+            }
+            for column, subtype in enumerate(SUBTYPES, start=1)
+        },
+    }
+
+
+def _aurocs(scored: Scored, column: int, replicates: int, rng: np.random.Generator) -> dict[str, Any]:
+    scores = scored.probabilities[:, column], scored.ungated[:, column]
+    pair = comparison.compare_auroc(scored.truth[:, column], scores, scored.patients, replicates, rng)
+    return {name: each.as_json() for name, each in zip(NAMES, pair, strict=True)}
+
+
+def _means(
+    values: Floats, patients: NDArray[np.str_], replicates: int, rng: np.random.Generator
+) -> list[list[dict[str, Any]]]:
+    """Means of (2, n, k) over n slices, and their difference: for each of k, three estimates over patients."""
+    codes, n_patients = intervals.patient_codes(patients)
+    sums = np.zeros((n_patients, 3, values.shape[2]))
+    np.add.at(sums, codes, np.stack([values[0], values[1], values[0] - values[1]], axis=1))
+    slices = np.bincount(codes, minlength=n_patients)
+    drawn = [
+        np.tensordot(weights, sums, 1) / (weights @ slices)[:, None, None]
+        for weights in intervals.draw(n_patients, replicates, len(patients), rng)
+    ]
+    replicated = np.concatenate([np.empty((0, *sums.shape[1:])), *drawn])
+    means = sums.sum(axis=0) / len(patients)
+    return [
+        [
+            Estimate(float(means[which, k]), *intervals.percentile_interval(replicated[:, which, k])).as_json()
+            for which in range(3)
+        ]
+        for k in range(values.shape[2])
+    ]

@@ -1,6 +1,6 @@
 """The results table on the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ich.labels import LABELS
+from ich.level_names import NOUNS
 
 COLUMNS = {
     "auroc": "AUROC [95 % interval]",
@@ -34,24 +35,60 @@ def print_results(console: Console, content: Mapping[str, Any], report: Path) ->
 
 def _lines(content: Mapping[str, Any]) -> list[str]:
     """What stands under the table: figures of all labels together, each beside what it is to be compared with."""
-    test, baseline, guess = content["splits"]["test"], content["baseline"], content["constant_guess"]
-    overall, positive = test["levels"]["slice"]["all labels"], content["among_positives"]["slices"]
-    loss, match = overall["weighted_log_loss"], overall["exact_match"]
+    level = content["levels"][0]
+    test, guess = content["splits"]["test"]["levels"][level], content["constant_guess"]
+    overall, positive = test["figures"]["all labels"], content["among_positives"]["n"]
+    loss, match, against = overall["weighted_log_loss"], overall["exact_match"], ("", "")
+    if guess:
+        against = (
+            f", of a constant guess {guess[level]['weighted_log_loss']:.3f}",
+            f", of calling all negative {guess[level]['exact_match']:.3f}",
+        )
     lines = [
-        f"weighted log loss {number(loss)}, of a constant guess {guess['weighted_log_loss']:.3f}",
-        f"exact match of six labels {number(match)}, of calling all negative {guess['exact_match']:.3f}",
-        f"mean AUROC of subtypes among the {positive:,} positive slices {_told_apart(content)}",
-        f"baseline, any AUROC of 50-80 HU pixels in the skull {number(baseline['baseline'])}",
-        f"model minus baseline {number(baseline['difference'])}",
+        f"weighted log loss {number(loss)}{against[0]}",
+        f"exact match of six labels {number(match)}{against[1]}",
+        f"mean AUROC of subtypes among the {positive:,} positive {NOUNS[level]} {_told_apart(content)}",
+        *_lines_of_whole(content),
+        *_line_of_calibration(content),
     ]
+    if baseline := content.get("baseline"):
+        lines.append(f"baseline, any AUROC of 50-80 HU pixels in the skull {number(baseline['baseline'])}")
+        lines.append(f"model minus baseline {number(baseline['difference'])}")
+    if compared := content.get("compared"):
+        difference = compared["weighted_log_loss"]["difference"]
+        lines.append(f"weighted log loss minus that of {compared['name']} {number(difference)}")
     if len(models := content["models"]) > 1:
         lines.insert(0, f"mean of {len(models)} models: {', '.join(model['file'] for model in models)}")
     if called := test["subtype_called_without_any"]:
         lines.append(f"called for a subtype but not for any: {called:,} (each label has its own threshold)")
-    lines.append(
-        f"{test['slices']:,} test slices of {test['patients']:,} patients. Research use only; not a medical device."
-    )
+    of_patients = f" of {test['patients']:,} patients" if content["patients_known"] and level != "study" else ""
+    lines.append(f"{test['n']:,} test {NOUNS[level]}{of_patients}. Research use only; not a medical device.")
     return [*lines, "Phantom data: these figures say nothing about patients."] if content["phantom"] else lines
+
+
+def _lines_of_whole(content: Mapping[str, Any]) -> list[str]:
+    """AUROC of any, sensitivity and specificity, of series and patients."""
+    lines = []
+    of_test = content["splits"]["test"]["levels"]
+    for level in content["levels"][1:]:
+        if level == "patient" and of_test[level]["n"] == of_test["series"]["n"]:
+            continue  # each has one series: the same figures
+        found = of_test[level]
+        figures, counts = found["figures"]["any"], found["counts"]["any"]
+        positives, negatives = counts["tp"] + counts["fn"], counts["tn"] + counts["fp"]
+        lines.append(
+            f"by {level}: any AUROC {number(figures['auroc'])}, sensitivity {counts['tp']}/{positives}, specificity "
+            f"{counts['tn']}/{negatives}"
+        )
+    return lines
+
+
+def _line_of_calibration(content: Mapping[str, Any]) -> list[str]:
+    if not content["calibration"]:
+        return []
+    before = content["before_calibration"]["figures"]["all labels"]["weighted_log_loss"]
+    methods = ", ".join(f"{label} {each['method']}" for label, each in content["calibration"]["labels"].items())
+    return [f"weighted log loss before calibration {number(before)}; calibrated by {methods}"]
 
 
 def results_table(content: Mapping[str, Any]) -> Table:
@@ -69,11 +106,11 @@ def results_table(content: Mapping[str, Any]) -> Table:
 
 def result_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Test results as plain mappings, one a label: label, n, positives, and each figure with its interval."""
-    test = content["splits"]["test"]
+    test = content["splits"]["test"]["levels"][content["levels"][0]]
     rows = []
     for label in LABELS:
-        figures = test["levels"]["slice"][label]
-        denominators = {"n": test["slices"], "positives": test["positives"][label]["slices"]}
+        figures = test["figures"][label]
+        denominators = {"n": test["n"], "positives": test["positives"][label]["n"]}
         rows.append({"label": label, **denominators, **{name: figures[name] for name in COLUMNS}})
     return rows
 
@@ -141,8 +178,19 @@ def comparison_legend(content: Mapping[str, Any]) -> list[str]:
         f"{content['test_slices']:,} test slices of {content['test_patients']:,} patients, one training each; 95 % "
         "intervals over patients, the same draws for all models: another seed of training would differ too. Images/s "
         "of training, stage by stage, on this machine; its time is with validation.",
+        *_tests_by_patient(content["candidates"]),
     ]
     return [*lines, "Phantom data: these figures say nothing about patients."] if content["phantom"] else lines
+
+
+def _tests_by_patient(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """DeLong's test of each model against the first; patients are independent, as slices are not."""
+    return [
+        f"any AUROC by patient, {row['model']} minus {rows[0]['model']}: {number(test)}"
+        + (f", p = {test['p']:.2g} (DeLong)" if test["p"] is not None else "")
+        for row in rows[1:]
+        if (test := row["by_patient"])
+    ]
 
 
 def _cost_cells(row: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,6 @@
 """A network as a compiled function of arrays, for prediction and validation."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import keras
@@ -29,11 +28,8 @@ def compile_forward(network: keras.Model, *, shared: bool = False) -> Forward:
     import jax
 
     variables = network.variables
-
-    @partial(jax.jit, compiler_options=compiler_options(), out_shardings=everywhere() if shared else None)
-    def forward(values: list[Any], inputs: list[Any]) -> list[Any]:
-        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-            return _as_list(network(inputs if len(inputs) > 1 else inputs[0], training=False))
+    placement = everywhere() if shared else None
+    forward = jax.jit(_stateless(network), compiler_options=compiler_options(), out_shardings=placement)
 
     def call(inputs: list[Any]) -> list[Any]:
         # The values are read each time: training, and `predict` on the network, replace the variables' arrays.
@@ -46,6 +42,37 @@ def compile_forward(network: keras.Model, *, shared: bool = False) -> Forward:
         return list(forward(values, inputs))
 
     return call
+
+
+def operations(network: keras.Model) -> float | None:
+    """Floating-point operations of one row, a multiply-add being two, as XLA counts them; nothing is compiled or run.
+
+    None where the backend is not JAX, or it has no CPU or does not say.
+    """
+    if keras.backend.backend() != "jax":
+        return None
+    import jax
+
+    try:
+        cpu = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS names others only
+        return None
+    values = [jax.ShapeDtypeStruct(variable.shape, variable.dtype) for variable in network.variables]
+    inputs = [jax.ShapeDtypeStruct((1, *each.shape[1:]), each.dtype) for each in network.inputs]
+    with jax.default_device(cpu):  # for a GPU JAX counts only what it has compiled
+        counted = jax.jit(_stateless(network)).lower(values, inputs).cost_analysis() or {}
+    return float(counted["flops"]) if "flops" in counted else None
+
+
+def _stateless(network: keras.Model) -> Callable[[list[Any], list[Any]], list[Any]]:
+    """The network as a function of the values of its variables, and of its inputs."""
+    variables = network.variables
+
+    def forward(values: list[Any], inputs: list[Any]) -> list[Any]:
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+            return _as_list(network(inputs if len(inputs) > 1 else inputs[0], training=False))
+
+    return forward
 
 
 def _as_list(outputs: Any) -> list[Any]:

@@ -209,8 +209,8 @@ def _predict(workspace: Workspace, image_id: str) -> dict[str, Any]:
     if "unknown" in row:
         return row
     metrics = workspace.report / "metrics.json"
-    thresholds = read_json(metrics)["thresholds"] if metrics.is_file() else {}
-    probabilities = {label: row[f"probability_{label}"] for label in LABELS}
+    thresholds = read_json(metrics)["thresholds"]["slice"] if metrics.is_file() else {}
+    probabilities = {label: row[f"calibrated_{label}"] for label in LABELS}
     decisions = {
         label: label in thresholds and probability >= thresholds[label]["value"]
         for label, probability in probabilities.items()

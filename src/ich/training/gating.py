@@ -11,7 +11,7 @@ from ich import config
 from ich.card import Gate
 from ich.data import Manifest
 from ich.errors import DataError
-from ich.evaluation.operating_points import choose_gate_threshold
+from ich.evaluation.validation.operating_points import choose_gate_threshold
 from ich.labels import LABELS, SUBTYPES, Label
 from ich.models.forward import compile_forward
 from ich.training.validation import predict

@@ -11,6 +11,7 @@ import jax
 import keras
 from rich.console import Console
 
+from ich.calibration import calibration_path
 from ich.card import Card, Gate, read_card, write_card
 from ich.config import Experiment
 from ich.cpu_memory import keep_freed_memory
@@ -177,6 +178,7 @@ def forget_results(workspace: Workspace) -> None:
     """Remove what was found about the earlier final model, as the new one is about to take its place."""
     shutil.rmtree(workspace.report, ignore_errors=True)
     workspace.predictions.unlink(missing_ok=True)
+    calibration_path(workspace.final_model).unlink(missing_ok=True)
 
 
 def save_model(network: keras.Model, path: Path, h5: bool) -> None:

@@ -1,0 +1,148 @@
+"""Evaluate without a workspace: predictions and labels from files, scored as they are, with a report of their own."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ich.config import Evaluate
+from ich.errors import DataError, printable
+from ich.evaluation import findings, report
+from ich.evaluation.elsewhere import scored as elsewhere
+from ich.evaluation.elsewhere.scored import Elsewhere
+from ich.evaluation.inspection import to_look_at
+from ich.evaluation.statistics.sample import Sample
+from ich.files import fingerprint
+from ich.labels import IMAGE_ID
+from ich.level_names import Level
+from ich.workspace import provenance
+
+
+def evaluate_files(predictions: Path, labels: Path, output: Path, settings: Evaluate, seed: int) -> dict[str, Any]:
+    """Score predictions against labels and write metrics and report.
+
+    Args:
+        predictions: table of probabilities (`ich.evaluation.elsewhere.prediction_table`).
+        labels: the competition's label CSV, one of our tables, or labels by study
+            (`ich.evaluation.elsewhere.study_labels`).
+        output: folder of the report: a new one, an empty one, or that of an earlier report.
+        settings: threshold, bootstrap, local_prevalence, mistakes.
+        seed: of the bootstrap.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        DataError: a file cannot be used, they do not fit each other, or the folder holds something else.
+    """
+    refuse_output(output)
+    given, notes = _with_known_labels(elsewhere.on_labels(predictions, labels))
+    replicates = settings.bootstrap if given.patients_known else 0
+    settings = settings.model_copy(update={"bootstrap": replicates})
+    undecided = {"test": _levels(given)}
+    found = findings.find(undecided, settings, seed)
+    first = found.samples["test"][found.levels[0]]
+    reliability = {level: findings.reliability(sample) for level, sample in found.samples["test"].items()}
+    headers = pl.DataFrame({IMAGE_ID: given.ids.tolist()})
+    content = {
+        **_facts(given, predictions, labels),
+        "data_notes": notes,
+        **found.content,
+        "calibration": None, "before_calibration": None, "reliability": {"after": reliability, "before": {}},
+        "not_calibrated": "These probabilities come from a file, and are scored as they are.",
+        "mistakes": to_look_at.find(first, given.ids, headers, settings.mistakes),
+    }  # fmt: skip
+    if not given.patients_known:
+        _forget_patients(content)
+    report.write(output, content, found, None, None, None)
+    return content
+
+
+def refuse_output(folder: Path) -> None:
+    """Check, before anything is computed, that nothing but an earlier report would be written over.
+
+    Raises:
+        DataError: something else is there.
+    """
+    shown = printable(folder)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"--output {shown} is a file; give a folder for the report")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / report.PAGE).is_file():
+        raise DataError(f"--output {shown} holds something else than an earlier report; give a new folder")
+
+
+def _levels(given: Elsewhere) -> dict[Level, Sample]:
+    nothing = np.zeros_like(given.truth)
+    if given.level == "study":
+        return {"study": Sample(given.truth, given.probabilities, nothing, given.patients, "study")}
+    slices = Sample(given.truth, given.probabilities, nothing, given.patients, "slice")
+    if not given.patients_known:
+        return {"slice": slices}
+    return findings.at_levels(given.truth, given.probabilities, given.series, given.patients)
+
+
+def _facts(given: Elsewhere, predictions: Path, labels: Path) -> dict[str, Any]:
+    """What the report says of data and provenance; nothing of models, which are not known."""
+    files = {
+        title: {"name": path.name, "sha256": fingerprint(path)}
+        for title, path in (("Predictions", predictions), ("Labels", labels))
+    }
+    return {
+        "name": predictions.stem, "model": predictions.name, "models": [], "trained_here": False, "phantom": False,
+        "split_unit": None, "shared_patients": 0, "shared_pixels": None, "patients_known": given.patients_known,
+        "ledger": {}, "train": None, "raised": {}, "incoherent": given.incoherent, "agreement": _agreement(given),
+        "banners": [], "gate": None, "baseline": None, "compared": None, "subgroups": None,
+        "examples": [], "provenance": provenance() | {"files": files},
+    }  # fmt: skip
+
+
+def _forget_patients(content: dict[str, Any]) -> None:
+    """Where patients are not known, every slice stood for one: their numbers would say something untrue."""
+    for by_level in content["splits"]["test"]["levels"].values():
+        by_level["patients"] = None
+        for each in by_level["positives"].values():
+            each["patients"] = None
+
+
+def _with_known_labels(given: Elsewhere) -> tuple[Elsewhere, list[str]]:
+    """Only rows whose six labels are all known, and what is to be told of the data.
+
+    Raises:
+        DataError: there is none.
+    """
+    complete = given.known.all(axis=1)
+    if not complete.any():
+        raise DataError("no row of the labels has all six of them; fill in what is known")
+    notes = list(given.notes)
+    if given.extra:
+        notes.append(f"{given.extra:,} predictions are of something without labels.")
+    if complete.all():
+        return given, notes
+    notes.append(f"{(~complete).sum():,} rows with an unknown label are left out.")
+    names = ("ids", "patients", "series", "truth", "known", "probabilities")
+    kept = {name: getattr(given, name)[complete] for name in names}
+    unanimous = None if given.unanimous is None else given.unanimous[complete]
+    return given._replace(**kept, unanimous=unanimous), notes
+
+
+def _agreement(given: Elsewhere) -> dict[str, Any] | None:
+    """JSON-able, with null for NaN; and how many the majority calls positive."""
+    if given.agreement is None:
+        return None
+    return {
+        label: {
+            **each,
+            "majority_positive": int(given.truth[:, column].sum()),
+            "fleiss_kappa": _known(each["fleiss_kappa"]),
+            "pairs": {
+                pair: {name: _known(value) for name, value in figures.items()}
+                for pair, figures in each["pairs"].items()
+            },
+        }
+        for column, (label, each) in enumerate(given.agreement.items())
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -1,0 +1,1 @@
+"""The report's figures, a kind a file."""

@@ -1,0 +1,1 @@
+"""What is looked at slice by slice: examples, errors, likely label errors, subgroups."""
