@@ -237,6 +237,24 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
     write_json(path, calibration.model_dump(mode="json", exclude_none=True))
 
 
+def read_any_calibration(path: Path) -> Calibration:
+    """Read and check a calibration, whatever models it is for.
+
+    Raises:
+        DataError: the file is not there, damaged, or fitted on other data than validation's.
+    """
+    shown = printable(path)
+    if not path.is_file():
+        raise DataError(f"calibration {shown} does not exist; `ich evaluate` writes it, or use --calibration none")
+    try:
+        return Calibration.model_validate_json(read_whole(path))
+    except ValidationError as error:
+        raise DataError(
+            f"{shown} is not a calibration fitted on validation data ({first_fault(error)}); run `ich evaluate` to "
+            "write it again, or use --calibration none"
+        ) from error
+
+
 def read_calibration(path: Path, models: Sequence[str]) -> Calibration:
     """Read and check a calibration.
 
@@ -245,18 +263,9 @@ def read_calibration(path: Path, models: Sequence[str]) -> Calibration:
         models: SHA-256 of the model files that it is wanted for, in any order.
 
     Raises:
-        DataError: the file is not there, damaged, fitted on other data than validation's, or for other models.
+        DataError: the file cannot be used (`read_any_calibration`), or is for other models.
     """
-    shown = printable(path)
-    if not path.is_file():
-        raise DataError(f"calibration {shown} does not exist; `ich evaluate` writes it, or use --calibration none")
-    try:
-        calibration = Calibration.model_validate_json(read_whole(path))
-    except ValidationError as error:
-        raise DataError(
-            f"{shown} is not a calibration fitted on validation data ({first_fault(error)}); run `ich evaluate` to "
-            "write it again, or use --calibration none"
-        ) from error
+    calibration, shown = read_any_calibration(path), printable(path)
     if sorted(calibration.models) != sorted(models):
         raise DataError(
             f"{shown} is the calibration of {_named(calibration.models)}, not of {_named(models)}; run `ich evaluate` "

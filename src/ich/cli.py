@@ -16,22 +16,8 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from ich import __version__
+from ich import command_options as option
 from ich.claim import claimed
-from ich.command_options import (
-    ANY_KEY,
-    AsJson,
-    Compare,
-    ConfigPath,
-    Coordinator,
-    DryRun,
-    LabelFile,
-    NumProcesses,
-    OptionalConfig,
-    Overrides,
-    Predictions,
-    ProcessId,
-    ReportFolder,
-)
 from ich.config import Experiment, StepName
 from ich.config.keys import config_keys
 from ich.config.read import in_section, load, parse_overrides, read_evaluate
@@ -72,18 +58,18 @@ messages = Console(stderr=True, soft_wrap=True, highlight=False)
 def _add_step(name: StepName) -> None:
     """Every step is a command of the same form; `train` and `evaluate` have options of their own."""
 
-    def command(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+    def command(*overrides: option.Overrides, config: option.ConfigPath, json: option.AsJson = False) -> int:
         return _do_step(name, load(config, in_section(name, parse_overrides(overrides))), json)
 
     def train(
-        *overrides: Overrides,
-        config: ConfigPath,
-        dry_run: DryRun = False,
-        compare: Compare = None,
-        coordinator: Coordinator = None,
-        num_processes: NumProcesses = None,
-        process_id: ProcessId = None,
-        json: AsJson = False,
+        *overrides: option.Overrides,
+        config: option.ConfigPath,
+        dry_run: option.DryRun = False,
+        compare: option.Compare = None,
+        coordinator: option.Coordinator = None,
+        num_processes: option.NumProcesses = None,
+        process_id: option.ProcessId = None,
+        json: option.AsJson = False,
     ) -> int:
         experiment = load(config, in_section(name, parse_overrides(overrides)))
         together = not (coordinator is None and num_processes is None and process_id is None)
@@ -98,27 +84,35 @@ def _add_step(name: StepName) -> None:
         return _train_together(experiment, coordinator, num_processes, process_id, json)
 
     def evaluate(
-        *overrides: Overrides,
-        config: OptionalConfig = None,
-        predictions: Predictions = None,
-        labels: LabelFile = None,
-        output: ReportFolder = None,
-        json: AsJson = False,
+        *overrides: option.Overrides,
+        config: option.OptionalConfig = None,
+        predictions: option.Predictions = None,
+        labels: option.LabelFile = None,
+        thresholds: option.ThresholdFile = None,
+        output: option.ReportFolder = None,
+        json: option.AsJson = False,
     ) -> int:
         keys = in_section(name, parse_overrides(overrides))
         if config is None:
-            return _evaluate_files(predictions, labels, output, keys, json)
-        if labels is not None or output is not None:
-            raise ConfigError("--labels and --output are for evaluation without a config: leave them out, or -c CONFIG")
+            return _evaluate_files(predictions, labels, thresholds, output, keys, json)
+        if any(given is not None for given in (labels, thresholds, output)):
+            raise ConfigError(
+                "--labels, --thresholds and --output are for evaluation without a config: leave them out, or -c CONFIG"
+            )
         of_file = {} if predictions is None else {"evaluate.predictions": str(predictions)}
         return _do_step(name, load(config, keys | of_file), json)
 
     own: dict[StepName, Callable[..., int]] = {"train": train, "evaluate": evaluate}
-    app.command(own.get(name, command), name=name, help=STEPS[name].help, help_epilogue=ANY_KEY)
+    app.command(own.get(name, command), name=name, help=STEPS[name].help, help_epilogue=option.ANY_KEY)
 
 
 def _evaluate_files(
-    predictions: Path | None, labels: Path | None, output: Path | None, keys: dict[str, str], as_json: bool
+    predictions: Path | None,
+    labels: Path | None,
+    thresholds: Path | None,
+    output: Path | None,
+    keys: dict[str, str],
+    as_json: bool,
 ) -> int:
     """Without a workspace: predictions against labels."""
     if predictions is None or labels is None or output is None:
@@ -127,7 +121,7 @@ def _evaluate_files(
     from ich.evaluation.elsewhere.outside import evaluate_files
     from ich.evaluation.report import PAGE
 
-    content = evaluate_files(predictions, labels, output, settings, SEED)
+    content = evaluate_files(predictions, labels, output, settings, SEED, thresholds)
     print_results(messages, content, output / PAGE)
     if as_json:
         _print_json({"results": result_rows(content), "report": str(output / PAGE)})
@@ -202,7 +196,7 @@ for _name in STEPS:
 
 
 @app.command
-def run(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+def run(*overrides: option.Overrides, config: option.ConfigPath, json: option.AsJson = False) -> int:
     """Do all steps of the config in order; those that are up to date are skipped."""
     experiment = _load(config, overrides)
     with claimed(experiment):
@@ -243,27 +237,12 @@ def _run_steps(experiment: Experiment) -> tuple[dict[str, Any], bool]:
 
 @app.command
 def predict(
-    inputs: Annotated[
-        list[Path], Parameter(help="DICOM files, or folders of them.", consume_multiple=True, negative="")
-    ],
+    inputs: option.DicomInputs,
     *,
-    model: Annotated[
-        list[Path],
-        Parameter(
-            negative="",
-            help="A trained model: cascade_final.keras, with its .json card beside it. Give --model again for each of "
-            "several: their mean is taken.",
-        ),
-    ],
-    calibration: Annotated[
-        Path | None,
-        Parameter(
-            help="File of the calibration, which `ich evaluate` writes, or `none` for probabilities as the model gives "
-            "them. Left out: that beside the model, if there is one; for the mean of several models, none."
-        ),
-    ] = None,
-    json: AsJson = False,
-    output: Annotated[Path | None, Parameter(help="Write the probabilities to this CSV file too.")] = None,
+    model: option.Models,
+    calibration: option.CalibrationFile = None,
+    json: option.AsJson = False,
+    output: option.ProbabilityTable = None,
 ) -> int:
     """Probabilities of haemorrhage for every slice, in order along each series. Not for clinical use."""
     from ich.predict import predict as predict_files
@@ -285,12 +264,12 @@ def predict(
 
 @app.command
 def submit(
-    predictions: Annotated[Path, Parameter(help="CSV or Parquet: probabilities of the six labels for each image.")],
+    predictions: option.PredictionTable,
     *,
-    sample: Annotated[Path, Parameter(help="The competition's stage_2_sample_submission.csv: which rows, in order.")],
-    output: Annotated[Path, Parameter(help="Write the submission to this CSV file.")],
-    clip: Annotated[float, Parameter(help="Move probabilities into [CLIP, 1 - CLIP].")] = 1e-15,
-    json: AsJson = False,
+    sample: option.SampleSubmission,
+    output: option.Submission,
+    clip: option.Clip = 1e-15,
+    json: option.AsJson = False,
 ) -> int:
     """Write the competition's file, `ID,Label`, from a table of predictions; an incomplete one is refused."""
     from ich.submit import submit as write_submission
@@ -302,12 +281,12 @@ def submit(
 
 @app.command
 def status(
-    *overrides: Overrides,
-    config: ConfigPath,
+    *overrides: option.Overrides,
+    config: option.ConfigPath,
     file: Annotated[
         str | None, Parameter(help="The life of one slice: an ImageID, file name, or augmented image.")
     ] = None,
-    json: AsJson = False,
+    json: option.AsJson = False,
 ) -> int:
     """Whether each step is up to date, and what became of every slice; with --file, the life of one of them."""
     from ich.status import ledgers, life, steps, terminal
@@ -325,7 +304,7 @@ def status(
 
 
 @app.command
-def runs(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int:
+def runs(*overrides: option.Overrides, config: option.ConfigPath, json: option.AsJson = False) -> int:
     """Trainings of the workspace, and evaluations of several models: state, best losses and AUC, speed, test AUROC."""
     from ich.runs import runs_of
 
@@ -337,9 +316,9 @@ def runs(*overrides: Overrides, config: ConfigPath, json: AsJson = False) -> int
 
 @app.command
 def info(
-    *overrides: Overrides,
+    *overrides: option.Overrides,
     config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
-    json: AsJson = False,
+    json: option.AsJson = False,
 ) -> int:
     """Versions, devices, memory, and disk space against what a config needs."""
     from ich.info import collect
@@ -354,10 +333,10 @@ def info(
 
 @app.command(name="config")
 def show_config(
-    *overrides: Overrides,
+    *overrides: option.Overrides,
     config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
     explain: Annotated[bool, Parameter(negative="", help="List every key with its default and meaning.")] = False,
-    json: AsJson = False,
+    json: option.AsJson = False,
 ) -> int:
     """With a config, print it whole, as it is read; without one, or with --explain, every key there is."""
     experiment = _load_if_given(config, overrides)

@@ -58,4 +58,38 @@ LabelFile = Annotated[
         "CQ500's reads.csv, CT-ICH's table, or a CSV with a column study and the labels."
     ),
 ]
+ThresholdFile = Annotated[
+    Path | None,
+    Parameter(
+        help="Without a config: a calibration file of `ich evaluate`, whose thresholds are used; else they are 0.5, or "
+        "--threshold NUMBER."
+    ),
+]
 ReportFolder = Annotated[Path | None, Parameter(name="--output", help="Without a config: folder of the report.")]
+
+DicomInputs = Annotated[
+    list[Path], Parameter(help="DICOM files, or folders of them.", consume_multiple=True, negative="")
+]
+Models = Annotated[
+    list[Path],
+    Parameter(
+        negative="",
+        help="A trained model: cascade_final.keras, with its .json card beside it. Give --model again for each of "
+        "several: their mean is taken.",
+    ),
+]
+CalibrationFile = Annotated[
+    Path | None,
+    Parameter(
+        help="File of the calibration, which `ich evaluate` writes, or `none` for probabilities as the model gives "
+        "them. Left out: that beside the model, if there is one; for the mean of several models, none."
+    ),
+]
+ProbabilityTable = Annotated[Path | None, Parameter(help="Write the probabilities to this CSV file too.")]
+
+PredictionTable = Annotated[Path, Parameter(help="CSV or Parquet: probabilities of the six labels for each image.")]
+SampleSubmission = Annotated[
+    Path, Parameter(help="The competition's stage_2_sample_submission.csv: which rows, in order.")
+]
+Submission = Annotated[Path, Parameter(help="Write the submission to this CSV file.")]
+Clip = Annotated[float, Parameter(help="Move probabilities into [CLIP, 1 - CLIP].")]

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from itertools import product
@@ -16,6 +17,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 
+from ich.calibration import calibration_path, read_calibration
 from ich.card import Card, Gate, write_card
 from ich.config import Experiment
 from ich.data import Manifest
@@ -279,6 +281,82 @@ def test_labels_without_positives_are_reported_as_undefined(made_up: Callable[..
     auroc = content["splits"]["test"]["levels"]["slice"]["figures"]["epidural"]["auroc"]
     assert (auroc["value"], auroc["reason"]) == (None, "no positive slice")
     assert content["thresholds"]["slice"]["epidural"]["source"] == "a fixed 0.5, as validation holds no positive slice"
+
+
+def predictions_of_others(config: Experiment, path: Path, splits: tuple[str, ...] = ("val", "test")) -> pl.DataFrame:
+    """A table of another model's probabilities of the held-out slices, in another order."""
+    rows = pl.concat([pl.read_csv(Workspace(config).table(split)) for split in splits])
+    rng = np.random.default_rng(5)
+    table = rows.with_columns(
+        pl.Series(label, np.clip(0.3 * rows[label] + rng.random(len(rows)) * 0.6, 0, 1)) for label in LABELS
+    )
+    table.sample(fraction=1, shuffle=True, seed=1).write_csv(path)
+    return table.with_columns(truth=rows["any"])
+
+
+def test_predictions_from_elsewhere_are_scored_as_they_are(made_up: Callable[..., Experiment], tmp_path: Path):
+    config = made_up()
+    shutil.rmtree(Workspace(config).run)  # of a training
+    Workspace(config).final_model.unlink()
+    path = tmp_path / "other.csv"
+    table = predictions_of_others(config, path)
+    named = config.model_copy(update={"name": "other"})
+    with_file = named.model_copy(update={"evaluate": config.evaluate.model_copy(update={"predictions": path})})
+    stage.evaluate(with_file)
+    content = json.loads((Workspace(with_file).report / "metrics.json").read_text(), parse_constant=pytest.fail)
+    test = table.filter(pl.col("ImageID").str.starts_with("ID_test"))
+    found = content["splits"]["test"]["levels"]["slice"]["figures"]["any"]["auroc"]["value"]
+    assert found == pytest.approx(roc_auc_score(test["truth"], test["any"]))
+    assert content["thresholds"]["slice"]["any"]["source"] == "validation (Youden)"
+    assert (content["calibration"], content["gate"], content["models"]) == (None, None, [])
+    assert content["incoherent"] == test.filter(pl.col("any") < pl.max_horizontal(SUBTYPES)).height > 0
+    page = (Workspace(with_file).report / "report.html").read_text()
+    assert "they are scored as they are" in page
+    assert not re.findall(r">\s*(?:nan|None)\b", page)
+    assert not Workspace(config).models.joinpath("cascade_final_calibration.json").exists()
+
+    predictions_of_others(config, path, ("test",))
+    stage.evaluate(with_file)
+    content = json.loads((Workspace(with_file).report / "metrics.json").read_text())
+    assert content["thresholds"]["slice"]["any"]["value"] == 0.5
+    pl.read_csv(path).head(47).write_csv(path)
+    with pytest.raises(DataError, match="1 of 48 labelled images have no prediction"):
+        stage.evaluate(with_file)
+
+
+def test_another_models_probabilities_are_compared_with(made_up: Callable[..., Experiment], tmp_path: Path):
+    config = made_up()
+    predictions_of_others(config, path := tmp_path / "other.csv", ("test",))
+    stage.evaluate(config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"compare_with": path})}))
+    content = json.loads((Workspace(config).report / "metrics.json").read_text(), parse_constant=pytest.fail)
+    ours = content["splits"]["test"]["levels"]["slice"]["figures"]["any"]["auroc"]["value"]
+    of_any = content["compared"]["labels"]["any"]["auroc"]
+    assert of_any["difference"]["value"] == pytest.approx(ours - of_any["other"]["value"])
+    assert of_any["difference"]["low"] < of_any["difference"]["value"] < of_any["difference"]["high"]
+    assert "Compared with other.csv" in (Workspace(config).report / "report.html").read_text()
+
+
+def test_calibration_lies_beside_the_model_and_can_be_left_out(made_up: Callable[..., Experiment]):
+    config = made_up()
+    stage.evaluate(config)
+    rows = pl.read_parquet(Workspace(config).predictions)
+    path = calibration_path(Workspace(config).final_model)
+    calibration = read_calibration(path, [fingerprint(Workspace(config).final_model)])
+    assert calibration.fitted_on.slices == 40
+    content = json.loads((Workspace(config).report / "metrics.json").read_text())
+    for level, rules in calibration.operating_points.items():
+        assert rules["youden"]["any"].value == content["thresholds"][level]["any"]["value"]
+    raw = rows.select(f"probability_{label}" for label in LABELS).to_numpy()
+    reported = rows.select(f"calibrated_{label}" for label in LABELS).to_numpy()
+    assert np.array_equal(reported, calibration.apply(raw, rows["gated_in"].to_numpy()))
+    assert (reported[:, 0] >= reported.max(axis=1)).all()
+    assert not np.array_equal(reported, raw)
+
+    none = config.evaluate.model_copy(update={"calibration": "none"})
+    stage.evaluate(config.model_copy(update={"evaluate": none}))
+    rows = pl.read_parquet(Workspace(config).predictions)
+    assert rows["calibrated_any"].equals(rows["probability_any"])
+    assert "evaluate.calibration is none" in (Workspace(config).report / "report.html").read_text()
 
 
 def _empty_the_test_table(workspace: Workspace) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from ich.calibration import Calibration, calibration_path, write_calibration
 from ich.config import Experiment
 from ich.errors import DataError
-from ich.evaluation import baseline, compared, findings, gating, held_out, predictions, report, terminal
+from ich.evaluation import baseline, compared, findings, gating, held_out, predictions, references, report, terminal
 from ich.evaluation.compute import Compute
 from ich.evaluation.elsewhere import scored as elsewhere
 from ich.evaluation.figures.training import read_history
@@ -118,7 +118,7 @@ def _of_slices(workspace: Workspace, known: HeldOut, test: Scored, sample: Sampl
         return findings.bootstrap_rng(config.seed, "test")
 
     return {
-        "baseline": findings.compare_with_baseline(sample, _count_blood_pixels(workspace, test), replicates, rng()),
+        "baseline": references.compare_with_baseline(sample, _count_blood_pixels(workspace, test), replicates, rng()),
         "compared": _compared(known, sample, config),
         "subgroups": subgroups.summarise(sample, headers, replicates, rng),
         "mistakes": to_look_at.find(sample, test.image_ids, headers, settings.mistakes),
@@ -134,7 +134,7 @@ def _compared(known: HeldOut, sample: Sample, config: Experiment) -> dict[str, A
     given = elsewhere.on_splits(file, {"test": known.tables["test"]})["test"]
     other = replace(sample, probabilities=given.probabilities)
     rng = findings.bootstrap_rng(config.seed, "test")
-    return compared.compare(sample, other, file.name, config.evaluate.bootstrap, rng)
+    return {"extra": given.extra} | compared.compare(sample, other, file.name, config.evaluate.bootstrap, rng)
 
 
 def _count_blood_pixels(workspace: Workspace, test: Scored) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """What is found in predictions, as one JSON-able mapping: figures of each split at each level, and what they are of."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 
 from ich.calibration import Calibration, Rule, Threshold
 from ich.config import Evaluate
+from ich.evaluation import references
 from ich.evaluation.predictions import Scored
 from ich.evaluation.statistics import (
-    comparison,
     levels,
     metrics,
     predictive_values,
@@ -22,14 +23,13 @@ from ich.evaluation.statistics import (
 )
 from ich.evaluation.statistics.replicates import CALIBRATION_REPLICATES
 from ich.evaluation.statistics.sample import Sample
-from ich.evaluation.validation import operating_points
+from ich.evaluation.validation.decisions import Chosen, Six, Thresholds, choose, decide, decisions
 from ich.files import write_csv, write_json, write_parquet
-from ich.labels import LABELS, SUBTYPES, Label
+from ich.labels import LABELS, Label
 from ich.level_names import Level
 
 _STREAMS = {"val": 0, "test": 1}
 Samples = Mapping[str, Mapping[Level, Sample]]  # by split and level
-Thresholds = Mapping[Rule, tuple[Threshold, ...]]  # by rule
 
 
 def bootstrap_rng(seed: int, split: str) -> np.random.Generator:
@@ -64,31 +64,6 @@ def _undecided(
     return Sample(truth, probabilities, np.zeros_like(truth), patients, level)
 
 
-def choose_thresholds(settings: Evaluate, val: Sample | None) -> tuple[tuple[Threshold, ...], Thresholds]:
-    """The six thresholds that decide, and those of every rule, at one level.
-
-    Args:
-        settings: `threshold`, a number or a rule.
-        val: validation; without it there are no rules, and 0.5 stands where no number is given.
-    """
-    rules = operating_points.choose(val.truth, val.probabilities, val.level) if val is not None else {}
-    if isinstance(settings.threshold, str):
-        fallback = operating_points.FALLBACK
-        fixed = Threshold(value=fallback, source=f"a fixed {fallback}, as there are no validation data")
-        return rules.get(settings.threshold, (fixed,) * len(LABELS)), rules
-    return (Threshold(value=float(settings.threshold), source="the config"),) * len(LABELS), rules
-
-
-def decide(sample: Sample, thresholds: tuple[Threshold, ...]) -> Sample:
-    """Apply thresholds: positive is called what has at least the label's threshold."""
-    return Sample(sample.truth, sample.probabilities, _decisions(sample, thresholds), sample.patients, sample.level)
-
-
-def _decisions(sample: Sample, thresholds: tuple[Threshold, ...]) -> NDArray[np.bool_]:
-    limits = np.array([threshold.value for threshold in thresholds], np.float64)
-    return np.asarray(sample.probabilities.astype(np.float64) >= limits)
-
-
 def of_sample(
     sample: Sample, figures: results.Estimates, rules: Thresholds, replicates: int, rng: np.random.Generator
 ) -> dict[str, Any]:
@@ -117,9 +92,9 @@ def _operating_points(
     """By rule and label: threshold, source, counts, and each ratio with its interval."""
     if not rules:
         return {}
-    decisions = np.concatenate([_decisions(sample, thresholds) for thresholds in rules.values()], axis=1)
+    called = np.concatenate([decisions(sample, thresholds) for thresholds in rules.values()], axis=1)
     truth = np.tile(sample.truth, (1, len(rules)))
-    found = iter(results.ratio_estimates(truth, decisions, sample.patients, replicates, rng, sample.level))
+    found = iter(results.ratio_estimates(truth, called, sample.patients, replicates, rng, sample.level))
     return {
         rule: {
             label: {"threshold": threshold.value, "source": threshold.source} | next(found).as_json()
@@ -132,63 +107,6 @@ def _operating_points(
 def as_json(figures: results.Estimates) -> dict[str, Any]:
     """By column and metric."""
     return {column: {name: figure.as_json() for name, figure in row.items()} for column, row in figures.items()}
-
-
-def constant_guess(val: Sample, test: Sample) -> dict[str, float]:
-    """What test figures are without looking at an image.
-
-    Returns:
-        weighted_log_loss: of the validation prevalence of each label.
-        exact_match: of calling every label negative.
-    """
-    guess = np.broadcast_to(val.truth.mean(axis=0), test.truth.shape)
-    loss = metrics.weighted_log_loss(metrics.log_losses(test.truth, guess).mean(axis=0))
-    return {"weighted_log_loss": float(loss), "exact_match": float((~test.truth).all(axis=1).mean())}
-
-
-def subtypes_among_positives(sample: Sample, replicates: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Whether subtypes are told apart, and not merely bleeding from none: AUROC among what has a haemorrhage.
-
-    Returns:
-        For each subtype: `model` (its probability), `p_any` (P(any) in its place) and their paired `difference`.
-    """
-    positive = sample.truth[:, 0]
-    truth, probabilities = sample.truth[positive], sample.probabilities[positive]
-    state = rng.bit_generator.state
-    found = {}
-    for column, subtype in enumerate(SUBTYPES, start=1):
-        rng.bit_generator.state = state  # the same draws for each subtype
-        pair = comparison.compare_auroc(
-            truth[:, column],
-            (probabilities[:, column], probabilities[:, 0]),
-            sample.patients[positive],
-            replicates,
-            rng,
-        )
-        named = zip(("model", "p_any", "difference"), pair, strict=True)
-        found[subtype] = {"positives": int(truth[:, column].sum())} | {name: each.as_json() for name, each in named}
-    return {"n": int(positive.sum()), "subtypes": found}
-
-
-def compare_with_baseline(
-    sample: Sample, baseline: NDArray[np.float64], replicates: int, rng: np.random.Generator
-) -> dict[str, Any]:
-    """AUROC for `any` of the model and of the baseline on the slices that both scored, and the paired difference."""
-    usable = ~np.isnan(baseline)
-    pair = comparison.compare_auroc(
-        sample.truth[usable, 0],
-        (sample.probabilities[usable, 0], baseline[usable]),
-        sample.patients[usable],
-        replicates,
-        rng,
-    )
-    return {
-        "slices": int(usable.sum()),
-        "unreadable": int((~usable).sum()),
-        "model": pair.first.as_json(),
-        "baseline": pair.second.as_json(),
-        "difference": pair.difference.as_json(),
-    }
 
 
 def reliability(sample: Sample) -> dict[str, list[dict[str, Any]]]:
@@ -227,18 +145,19 @@ class Found:
     content: dict[str, Any]
 
 
-def find(undecided: Samples, settings: Evaluate, seed: int) -> Found:
+def find(undecided: Samples, settings: Evaluate, seed: int, given: Mapping[Level, Thresholds] | None = None) -> Found:
     """Thresholds from validation, decisions, and every figure at every level.
 
     Args:
         undecided: `test`, and `val` where there is one, each at the same levels.
         settings: thresholds, replicates, local prevalence.
         seed: of the bootstrap.
+        given: by level, thresholds of every rule that were chosen on other validation data.
     """
-    levels_of = tuple(undecided["test"])
-    chosen = {level: choose_thresholds(settings, undecided.get("val", {}).get(level)) for level in levels_of}
+    levels_of, val = tuple(undecided["test"]), undecided.get("val", {})
+    chosen = {level: choose(settings, val.get(level), (given or {}).get(level)) for level in levels_of}
     samples = {
-        split: {level: decide(sample, chosen[level][0]) for level, sample in by_level.items()}
+        split: {level: decide(sample, chosen[level].thresholds) for level, sample in by_level.items()}
         for split, by_level in undecided.items()
     }
     figures = {
@@ -248,59 +167,76 @@ def find(undecided: Samples, settings: Evaluate, seed: int) -> Found:
         }
         for split, by_level in samples.items()
     }
-    splits = {
-        split: {
-            "levels": {
-                level: of_sample(
-                    sample, figures[split][level], chosen[level][1], settings.bootstrap, bootstrap_rng(seed, split)
-                )
-                for level, sample in by_level.items()
-            }
-        }
-        for split, by_level in samples.items()
-    }
-    first = samples["test"][levels_of[0]]
-    val = samples.get("val", {})
     content = {
-        "levels": list(levels_of),
-        "rule": settings.threshold if isinstance(settings.threshold, str) else "number",
-        "operating_rules": list(chosen[levels_of[0]][1]),
-        "thresholds": {
-            level: {
-                label: {"value": threshold.value, "source": threshold.source}
-                for label, threshold in zip(LABELS, thresholds, strict=True)
-            }
-            for level, (thresholds, _) in chosen.items()
+        **_of_thresholds(chosen, settings),
+        "splits": {
+            split: {"levels": _of_levels(by_level, figures[split], chosen, settings, bootstrap_rng(seed, split))}
+            for split, by_level in samples.items()
         },
-        "splits": splits,
-        "constant_guess": {level: constant_guess(val[level], samples["test"][level]) for level in levels_of}
-        if val
-        else None,
-        "among_positives": subtypes_among_positives(first, settings.bootstrap, bootstrap_rng(seed, "test")),
-        "prevalence": _worth(samples["test"], chosen, settings, seed),
-        "bootstrap": {
-            "replicates": settings.bootstrap, "unit": "patient", "interval": "95 % percentile",
-            "slopes": min(settings.bootstrap, CALIBRATION_REPLICATES),
-        },
-    }  # fmt: skip
+        **_of_test(samples, chosen, settings, seed),
+    }
     by_rule = {
-        level: {rule: dict(zip(LABELS, thresholds, strict=True)) for rule, thresholds in chosen[level][1].items()}
+        level: {rule: dict(zip(LABELS, six, strict=True)) for rule, six in chosen[level].rules.items()}
         for level in levels_of
     }
     return Found(levels_of, samples, figures, by_rule, content)
 
 
+def _of_thresholds(chosen: Mapping[Level, Chosen], settings: Evaluate) -> dict[str, Any]:
+    """Levels, thresholds, and how intervals were made."""
+    return {
+        "levels": list(chosen),
+        "rule": settings.threshold if isinstance(settings.threshold, str) else "number",
+        "operating_rules": list(next(iter(chosen.values())).rules),
+        "thresholds": {
+            level: {
+                label: {"value": threshold.value, "source": threshold.source}
+                for label, threshold in zip(LABELS, each.thresholds, strict=True)
+            }
+            for level, each in chosen.items()
+        },
+        "bootstrap": {
+            "replicates": settings.bootstrap, "unit": "patient", "interval": "95 % percentile",
+            "slopes": min(settings.bootstrap, CALIBRATION_REPLICATES),
+        },
+    }  # fmt: skip
+
+
+def _of_levels(
+    samples: Mapping[Level, Sample],
+    figures: Mapping[Level, results.Estimates],
+    chosen: Mapping[Level, Chosen],
+    settings: Evaluate,
+    rng: np.random.Generator,
+) -> dict[Level, dict[str, Any]]:
+    return {
+        level: of_sample(sample, figures[level], chosen[level].rules, settings.bootstrap, copy.deepcopy(rng))
+        for level, sample in samples.items()
+    }
+
+
+def _of_test(samples: Samples, chosen: Mapping[Level, Chosen], settings: Evaluate, seed: int) -> dict[str, Any]:
+    """What test figures are to be held against."""
+    test, val = samples["test"], samples.get("val")
+    first = next(iter(test.values()))
+    return {
+        "constant_guess": {level: references.constant_guess(val[level], test[level]) for level in test}
+        if val
+        else None,
+        "among_positives": references.subtypes_among_positives(first, settings.bootstrap, bootstrap_rng(seed, "test")),
+        "prevalence": _worth(test, chosen, settings, seed),
+    }
+
+
 def _worth(
-    test: Mapping[Level, Sample], chosen: Mapping[Level, tuple[tuple[Threshold, ...], Thresholds]], settings: Evaluate,
-    seed: int,
-) -> dict[str, Any] | None:  # fmt: skip
+    test: Mapping[Level, Sample], chosen: Mapping[Level, Chosen], settings: Evaluate, seed: int
+) -> dict[str, Any] | None:
     """What calls are worth, of series where there are any: they are what is scanned and reported."""
     level: Level = "series" if "series" in test else next(iter(test))
-    thresholds, rules = chosen[level]
-    points: dict[str, tuple[Threshold, ...]] = dict(rules.items()) or {"fixed": thresholds}
-    decisions = {rule: _decisions(test[level], each)[:, 0] for rule, each in points.items()}
+    points: dict[str, Six] = dict(chosen[level].rules.items()) or {"fixed": chosen[level].thresholds}
+    called = {rule: decisions(test[level], each)[:, 0] for rule, each in points.items()}
     rng = bootstrap_rng(seed, "test")
-    return predictive_values.account(test[level], decisions, settings.local_prevalence, settings.bootstrap, rng)
+    return predictive_values.account(test[level], called, settings.local_prevalence, settings.bootstrap, rng)
 
 
 def figures_of(sample: Sample, settings: Evaluate, seed: int, split: str) -> dict[str, Any]:

@@ -167,6 +167,8 @@ def calibrate(workspace: Workspace, known: HeldOut, scored: Mapping[str, Scored]
     if not known.cards:
         return None
     found = fitting.calibration_from(scored["val"], known.cards, workspace.config, provenance())
+    ids = (scored[split].image_ids.tolist() for split in HELD_OUT)
+    leakage.refuse_fitted_on_test("the calibration", found.fitted_on.model_dump(), *ids)
     if workspace.config.evaluate.calibration == "none":
         untouched = Calibrator(method="none", reason="evaluate.calibration is none")
         return found.model_copy(update={"labels": dict.fromkeys(LABELS, untouched)})

@@ -8,7 +8,9 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from ich.calibration import RULES, Calibration, Calibrator, FittedOn, Threshold, write_calibration
 from ich.cli import run_command
+from ich.evaluation.leakage import ids_sha256
 from ich.labels import LABELS, SUBTYPES
 
 SLICES, PATIENTS = 60, 15
@@ -131,6 +133,27 @@ def test_nothing_but_an_earlier_report_is_written_over(tmp_path, tables, capfd):
     assert "holds something else than an earlier report" in capfd.readouterr().err
     assert evaluate(tmp_path, output="labels.csv") == 1
     assert "is a file; give a folder" in capfd.readouterr().err
+
+
+def test_thresholds_come_from_a_calibration_file_but_not_of_the_slices_that_are_scored(tmp_path, tables, capfd):
+    tables(patient=pl.Series([f"P{number % PATIENTS}" for number in range(SLICES)]))
+    ids = [f"ID_{number:04d}" for number in range(SLICES)]
+    points = {rule: {label: Threshold(value=0.37, source="validation (a)") for label in LABELS} for rule in RULES}
+    calibration = Calibration(
+        models=("0" * 64,), labels={label: Calibrator(method="none") for label in LABELS},
+        fitted_on=FittedOn(split="val", slices=9, patients=3, image_ids_sha256=ids_sha256(["ID_other"])),
+        operating_points=dict.fromkeys(("slice", "series", "patient"), points),
+    )  # fmt: skip
+    file = tmp_path / "calibration.json"
+    write_calibration(file, calibration)
+    assert evaluate(tmp_path, "--thresholds", str(file), "--bootstrap", "20") == 0
+    found = content(tmp_path)
+    assert found["thresholds"]["patient"]["any"] == {"value": 0.37, "source": "calibration.json: validation (a)"}
+    assert found["operating_rules"] == list(RULES)
+    same = calibration.fitted_on.model_copy(update={"image_ids_sha256": ids_sha256(ids)})
+    write_calibration(file, calibration.model_copy(update={"fitted_on": same}))
+    assert evaluate(tmp_path, "--thresholds", str(file)) == 1
+    assert "were chosen on the slices that are scored" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,24 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ich.calibration import Threshold, read_any_calibration
 from ich.config import Evaluate
 from ich.errors import DataError, printable
-from ich.evaluation import findings, report
+from ich.evaluation import findings, leakage, report
 from ich.evaluation.elsewhere import scored as elsewhere
 from ich.evaluation.elsewhere.scored import Elsewhere
 from ich.evaluation.inspection import to_look_at
 from ich.evaluation.statistics.sample import Sample
+from ich.evaluation.validation.decisions import Thresholds
 from ich.files import fingerprint
-from ich.labels import IMAGE_ID
+from ich.labels import IMAGE_ID, LABELS
 from ich.level_names import Level
 from ich.workspace import provenance
 
 
-def evaluate_files(predictions: Path, labels: Path, output: Path, settings: Evaluate, seed: int) -> dict[str, Any]:
+def evaluate_files(
+    predictions: Path, labels: Path, output: Path, settings: Evaluate, seed: int, thresholds: Path | None = None
+) -> dict[str, Any]:
     """Score predictions against labels and write metrics and report.
 
     Args:
@@ -29,6 +33,7 @@ def evaluate_files(predictions: Path, labels: Path, output: Path, settings: Eval
         output: folder of the report: a new one, an empty one, or that of an earlier report.
         settings: threshold, bootstrap, local_prevalence, mistakes.
         seed: of the bootstrap.
+        thresholds: a calibration file of `ich evaluate`, whose operating points are used; a study's are a series'.
 
     Returns:
         What metrics.json holds.
@@ -41,7 +46,7 @@ def evaluate_files(predictions: Path, labels: Path, output: Path, settings: Eval
     replicates = settings.bootstrap if given.patients_known else 0
     settings = settings.model_copy(update={"bootstrap": replicates})
     undecided = {"test": _levels(given)}
-    found = findings.find(undecided, settings, seed)
+    found = findings.find(undecided, settings, seed, _points(thresholds, given) if thresholds else None)
     first = found.samples["test"][found.levels[0]]
     reliability = {level: findings.reliability(sample) for level, sample in found.samples["test"].items()}
     headers = pl.DataFrame({IMAGE_ID: given.ids.tolist()})
@@ -70,6 +75,28 @@ def refuse_output(folder: Path) -> None:
         raise DataError(f"--output {shown} is a file; give a folder for the report")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / report.PAGE).is_file():
         raise DataError(f"--output {shown} holds something else than an earlier report; give a new folder")
+
+
+def _points(file: Path, given: Elsewhere) -> dict[Level, Thresholds]:
+    """Thresholds of a calibration file, by level and rule, in label order; their source names the file.
+
+    Raises:
+        DataError: the file cannot be used, or the thresholds were chosen on the very slices that are scored.
+    """
+    calibration = read_any_calibration(file)
+    if calibration.fitted_on.image_ids_sha256 == leakage.ids_sha256(given.ids.tolist()):
+        raise DataError(f"the thresholds of {file} were chosen on the slices that are scored; score others")
+    points: dict[Level, Thresholds] = {
+        level: {
+            rule: tuple(
+                Threshold(value=by_label[label].value, source=f"{file.name}: {by_label[label].source}")
+                for label in LABELS
+            )
+            for rule, by_label in rules.items()
+        }
+        for level, rules in calibration.operating_points.items()
+    }
+    return points | ({"study": points["series"]} if "series" in points else {})
 
 
 def _levels(given: Elsewhere) -> dict[Level, Sample]:
