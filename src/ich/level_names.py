@@ -1,4 +1,4 @@
-"""What can be counted: slices, the series and patients that they make up, or studies that were labelled as a whole."""
+"""Words of the report: what is counted (slices, series, patients, studies), and what thresholds aim at."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,3 +8,9 @@ Level = Literal["slice", "series", "patient", "study"]
 NOUNS: Mapping[Level, str] = MappingProxyType(
     {"slice": "slices", "series": "series", "patient": "patients", "study": "studies"}
 )
+AIMS: Mapping[str, str] = MappingProxyType(
+    {
+        "youden": "Youden's index", "sensitivity": "sensitivity ≥ 95 %", "specificity": "specificity ≥ 95 %",
+        "f1": "largest F1", "fixed": "fixed threshold",
+    }
+)  # fmt: skip

@@ -233,7 +233,8 @@ def _worth(
 ) -> dict[str, Any] | None:
     """What calls are worth, of series where there are any: they are what is scanned and reported."""
     level: Level = "series" if "series" in test else next(iter(test))
-    points: dict[str, Six] = dict(chosen[level].rules.items()) or {"fixed": chosen[level].thresholds}
+    in_use = {} if isinstance(settings.threshold, str) and chosen[level].rules else {"fixed": chosen[level].thresholds}
+    points: dict[str, Six] = in_use | dict(chosen[level].rules.items())
     called = {rule: decisions(test[level], each)[:, 0] for rule, each in points.items()}
     rng = bootstrap_rng(seed, "test")
     return predictive_values.account(test[level], called, settings.local_prevalence, settings.bootstrap, rng)

@@ -19,7 +19,7 @@ from ich.evaluation.findings import Found
 from ich.evaluation.statistics.sample import Sample
 from ich.files import write_text
 from ich.labels import LABELS
-from ich.level_names import NOUNS, Level
+from ich.level_names import AIMS, NOUNS, Level
 from ich.page import environment
 
 PAGE = "report.html"
@@ -69,6 +69,7 @@ def _render(
         **content,
         labels=LABELS,
         nouns=NOUNS,
+        aims=AIMS,
         shown_levels=_different_levels(content),
         methods=METHODS,
         figures={name: _inline(name, each) for name, each in figures.items() if not name.startswith("cm_")},

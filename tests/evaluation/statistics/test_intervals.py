@@ -59,5 +59,8 @@ def test_no_interval_from_replicates_that_are_undefined_or_all_equal():
     low, _, reason = intervals.percentile_interval(np.array([0.1, 0.2, np.nan]))
     assert np.isnan(low)
     assert reason == "no interval: undefined in 1 of 3 replicates"
-    assert intervals.percentile_interval(np.ones(9)).reason == "no interval: the same in every replicate"
+    assert (
+        intervals.percentile_interval(np.ones(9)).reason
+        == "no interval: the same in every replicate, which is not certainty"
+    )
     assert intervals.percentile_interval(np.empty(0)).reason == "no interval was asked for"

@@ -15,7 +15,7 @@ from ich.evaluation.figures.reliability import reliability_figure
 from ich.evaluation.figures.training import training_figure
 from ich.evaluation.statistics.sample import Sample
 from ich.labels import LABELS
-from ich.level_names import NOUNS, Level
+from ich.level_names import AIMS, NOUNS, Level
 
 DESCRIPTIONS = {
     "roc_curves": "ROC curves of the six labels",
@@ -48,8 +48,8 @@ def draw(
         name = "reliability" if level == first else f"reliability_{level}"
         drawn[name] = reliability_figure(bins, reliability["before"].get(level), samples["test"][level])
     if found := content["prevalence"]:
-        noun = NOUNS[found["level"]]
-        drawn["prevalence"] = prevalence_figure(found["curves"], found["here"], found["local_prevalence"], noun)
+        noun, curves = NOUNS[found["level"]], {AIMS[name]: each["curve"] for name, each in found["points"].items()}
+        drawn["prevalence"] = prevalence_figure(curves, found["here"], found["local_prevalence"], noun)
     if content.get("gate") and content["gate"]["curve"]:
         drawn["gate"] = gate_figure(content["gate"]["curve"])
     if history is not None:

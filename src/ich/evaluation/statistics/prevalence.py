@@ -13,7 +13,7 @@ from ich.evaluation.statistics import intervals
 from ich.evaluation.statistics.metrics import Floats, divide
 from ich.evaluation.statistics.results import Estimate
 
-GRID: Floats = np.round(np.concatenate([np.arange(1, 10) / 1000, np.arange(1, 100) / 100]), 3)  # of the curve
+GRID: Floats = np.concatenate([np.geomspace(0.001, 0.5, 60), np.linspace(0.5, 0.99, 30)[1:]])  # of the curve
 
 
 class AtPrevalence(NamedTuple):
@@ -23,6 +23,7 @@ class AtPrevalence(NamedTuple):
         ppv: share of the alerts that are right, in [0, 1].
         npv: share of the scans without alert that are free of haemorrhage, in [0, 1].
         alerts, true_alerts, false_alerts: per 100 scans; the first is the sum of the others.
+        missed: haemorrhages without an alert, per 100 scans.
     """
 
     ppv: Floats
@@ -30,6 +31,7 @@ class AtPrevalence(NamedTuple):
     alerts: Floats
     true_alerts: Floats
     false_alerts: Floats
+    missed: Floats
 
 
 def at_prevalence(sensitivity: ArrayLike, specificity: ArrayLike, prevalence: ArrayLike) -> AtPrevalence:
@@ -47,7 +49,7 @@ def at_prevalence(sensitivity: ArrayLike, specificity: ArrayLike, prevalence: Ar
     alerts = true_alerts + false_alerts
     return AtPrevalence(
         divide(true_alerts, alerts), divide(cleared, cleared + missed), 100 * alerts, 100 * true_alerts,
-        100 * false_alerts,
+        100 * false_alerts, 100 * missed,
     )  # fmt: skip
 
 

@@ -10,7 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from ich.evaluation.statistics.metrics import Floats, divide
 
-BINS = 15
+BINS, IN_A_BIN = 15, 20  # at most, and slices in each at least: with fewer, what is found in a bin is chance
+
+
+def bins_for(slices: int) -> int:
+    """How many bins so many slices are parted into: 15, fewer under 300 slices, 2 at least."""
+    return max(2, min(BINS, slices // IN_A_BIN))
 
 
 def squared_errors(truth: NDArray[np.bool_], probabilities: ArrayLike) -> Floats:
@@ -21,7 +26,7 @@ def squared_errors(truth: NDArray[np.bool_], probabilities: ArrayLike) -> Floats
     return np.asarray((np.asarray(probabilities, np.float64) - truth) ** 2)
 
 
-def bin_of(probabilities: ArrayLike, bins: int = BINS) -> NDArray[np.intp]:
+def bin_of(probabilities: ArrayLike, bins: int | None = None) -> NDArray[np.intp]:
     """The equal-mass bin of each probability: (n,) -> (n,) integers from 0, of at most `bins` bins, none empty.
 
     Bins end at the k/bins quantiles (the smallest value with at least that share at or under it), so each holds about
@@ -30,6 +35,7 @@ def bin_of(probabilities: ArrayLike, bins: int = BINS) -> NDArray[np.intp]:
     values = np.asarray(probabilities, np.float64)
     if not len(values):
         return np.zeros(0, np.intp)
+    bins = bins_for(len(values)) if bins is None else bins
     ordered = np.sort(values)
     ranks = -(-np.arange(1, bins + 1) * len(values) // bins) - 1  # of k/bins, rounded up, in integers: exact
     return np.searchsorted(np.unique(ordered[np.maximum(ranks, 0)]), values, "left")
@@ -52,13 +58,13 @@ class Bin(NamedTuple):
     observed: float
 
 
-def reliability(truth: NDArray[np.bool_], probabilities: ArrayLike, bins: int = BINS) -> list[Bin]:
+def reliability(truth: NDArray[np.bool_], probabilities: ArrayLike, bins: int | None = None) -> list[Bin]:
     """A reliability diagram in numbers: the equal-mass bins of `bin_of`, by ascending probability.
 
     Args:
         truth: (n,)
         probabilities: (n,) in [0, 1].
-        bins: at most so many.
+        bins: at most so many; None: `bins_for`.
     """
     values = np.asarray(probabilities, np.float64)
     found = []

@@ -11,15 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ich.evaluation.statistics import intervals, metrics, proportions
 from ich.evaluation.statistics.metrics import Confusion, Floats
-from ich.evaluation.statistics.replicates import (
-    CALIBRATION,
-    COLUMNS,
-    calibration_statistics,
-    intervals,
-    metrics,
-    replicate_statistics,
-)
+from ich.evaluation.statistics.replicates import CALIBRATION, COLUMNS, calibration_statistics, replicate_statistics
 from ich.evaluation.statistics.sample import Level, Sample
 from ich.labels import LABELS
 
@@ -57,11 +51,17 @@ def estimates(sample: Sample, replicates: int, rng: np.random.Generator) -> Esti
     """
     fitted, refitted, unfitted = calibration_statistics(sample, replicates, copy.deepcopy(rng))
     points, chunks = replicate_statistics(sample, replicates, rng)
+    which = metrics.outcomes(sample.truth, sample.decisions)
     table: Estimates = {column: {} for column in (*COLUMNS, OVERALL)}
     for metric in METRICS:
         for index, column in enumerate(COLUMNS):
             if metric not in CALIBRATION:
-                table[column][metric] = _estimate(points, chunks, metric, index, _reason(sample, metric, column))
+                found = _estimate(points, chunks, metric, index, _reason(sample, metric, column))
+                if metric in proportions.PARTS and column in LABELS and chunks and not np.isnan(found.value):
+                    of_label = Confusion(*(each[:, index] for each in which))
+                    ends = proportions.interval(metric, of_label, sample.codes, chunks[metric][:, index])
+                    found = Estimate(found.value, *ends)
+                table[column][metric] = found
             elif column in LABELS:
                 table[column][metric] = _estimate(fitted, refitted, metric, index, unfitted[metric][index])
             else:
@@ -136,21 +136,23 @@ def ratio_estimates(
         k of them, in the columns' order.
     """
     codes, n_patients = intervals.patient_codes(patients)
-    sums = [intervals.sum_by_patient(which, codes, n_patients) for which in metrics.outcomes(truth, decisions)]
+    which = metrics.outcomes(truth, decisions)
+    sums = [intervals.sum_by_patient(each, codes, n_patients) for each in which]
     draws = intervals.draw(n_patients, replicates, n_patients, rng)
     points = metrics.ratios(Confusion(*(each.sum(axis=0) for each in sums)))
     drawn = intervals.concatenate([metrics.ratios(Confusion(*(chunk @ each for each in sums))) for chunk in draws])
     found = []
     for column, counts in enumerate(zip(*metrics.confusion(truth, decisions), strict=True)):
         outcome = Confusion(*counts)
-        figures = {
-            name: estimate(
-                float(value[column]),
-                drawn[name][:, column] if drawn else np.empty(0),
-                metrics.why_undefined(name, outcome, level),
-            )
-            for name, value in points.items()
-        }
+        of_column = Confusion(*(each[:, column] for each in which))
+        figures = {}
+        for name, value in points.items():
+            replicated = drawn[name][:, column] if drawn else np.empty(0)
+            why = metrics.why_undefined(name, outcome, level)
+            figures[name] = estimate(float(value[column]), replicated, why)
+            if name in proportions.PARTS and not why:
+                ends = proportions.interval(name, of_column, codes, replicated)
+                figures[name] = Estimate(float(value[column]), *ends)
         found.append(Ratios({name: int(count) for name, count in outcome._asdict().items()}, figures))
     return found
 
