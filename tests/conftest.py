@@ -211,3 +211,25 @@ def realdata(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(archive) as content:
         content.extractall(unpacked, filter="data")
     return unpacked / "realdata"
+
+
+@pytest.fixture
+def quick_figures(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """One small figure in the place of a report's figures, which take seconds, where a test is not about them.
+
+    `quick_figures()` undoes it.
+    """
+    from ich.evaluation.figures import report_figures
+    from ich.evaluation.figures.drawing import new_figure, picture
+
+    real = report_figures.draw
+    figure = new_figure(1, 1)
+    figure.add_subplot()
+    small = picture(figure, "small")
+    names = [*report_figures.DESCRIPTIONS, "reliability_series", "reliability_patient"]
+
+    def draw(content: Any, samples: Any, history: Any) -> dict[str, Any]:
+        return {name: small for name in names if name != "training_curves" or history is not None}
+
+    monkeypatch.setattr(report_figures, "draw", draw)
+    return lambda: monkeypatch.setattr(report_figures, "draw", real)

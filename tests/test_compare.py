@@ -3,15 +3,18 @@
 import re
 
 import numpy as np
+import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from ich.cli import run_command
-from ich.compare import candidates
+from ich.compare import _test_sample, candidates
 from ich.errors import ConfigError
 from ich.evaluation.statistics.comparison import compare_models
 from ich.evaluation.statistics.results import Sample
-from ich.evaluation.terminal import comparison_markdown
+from ich.evaluation.terminal import comparison_legend, comparison_markdown
+from ich.labels import LABELS
+from ich.workspace import Workspace
 from square_slices import squares_experiment
 
 
@@ -86,6 +89,22 @@ def test_the_table_has_a_row_a_model():
         r"any AUROC by patient, convnext minus cascade: -0\.\d+ \[.*\], p = [\d.e-]+ \(DeLong\)", lines[6]
     )
     assert lines[-1] == "Phantom data: these figures say nothing about patients."
+
+
+def test_one_patient_is_not_patients():
+    (line, *_) = comparison_legend({"candidates": [], "test_slices": 1, "test_patients": 1, "phantom": False})
+    assert line.startswith("1 test slice of 1 patient, one training each")
+
+
+def test_what_is_compared_is_what_each_report_shows(tmp_path):
+    config = squares_experiment(tmp_path)
+    rows = {"split": ["val", "test"], "ImageID": ["a", "b"], "patient": ["p", "q"], "series": ["s", "t"]}
+    rows |= {f"label_{label}": [0, 1] for label in LABELS} | {"gated_in": [True, True]}
+    for column, label in enumerate(LABELS):
+        rows |= {f"probability_{label}": [0.9, 0.9], f"calibrated_{label}": [0.5, column / 10]}
+    Workspace(config).predictions.parent.mkdir(parents=True)
+    pl.DataFrame(rows).write_parquet(Workspace(config).predictions)
+    assert _test_sample(config).probabilities.tolist() == [[0, 0.1, 0.2, 0.3, 0.4, 0.5]]
 
 
 def test_each_model_is_a_run_with_models_of_its_own(tmp_path):

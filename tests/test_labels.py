@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from conftest import make_labels
 from ich.errors import DataError
-from ich.labels import LABELS, is_augmented, original_id, read_long_labels, read_table
+from ich.labels import LABELS, checked_table, is_augmented, original_id, read_long_labels, read_table
 
 
 def test_pivot_is_sorted_and_in_label_order(tmp_path):
@@ -30,11 +30,12 @@ def test_duplicated_rows_are_dropped_and_counted(tmp_path):
     [
         lambda text: text + "\n\n  \n,\n",
         lambda text: text.replace("\n", "\r\n") + "\r\n\r\n",
+        lambda text: text.replace("ID,Label", "id,LABEL"),
         lambda text: text.replace("ID,Label", " ID , Label ").replace("ID_a", " ID_a").replace(",", "\t,  "),
         lambda text: "\ufeff" + text,
         lambda text: text.replace(",0", ",0.0").replace(",1", ",1.0"),
     ],
-    ids=["empty lines at the end", "CRLF", "blanks", "byte order mark", "floats"],
+    ids=["empty lines at the end", "CRLF", "capitals", "blanks", "byte order mark", "floats"],
 )
 def test_harmless_variants_read_the_same(tmp_path, change):
     path = make_labels(tmp_path / "labels.csv", {"ID_b": {"subdural": 1}, "ID_a": {"epidural": 1}})
@@ -59,6 +60,8 @@ def test_harmless_variants_read_the_same(tmp_path, change):
         ("ID,Label\n../../etc_any,0\n", "row 1: ID must look like"),
         ("ID,Label\nID_a_any,0,9\n", "not a CSV file with ID,Label in each row"),
         ("ID,Label,ID\nID_a_any,0,1\n", "has the column ID twice"),
+        ("ID,Label,id\nID_a_any,0,1\n", "has the column ID twice"),
+        ("ID;Label\nID_a_any;0\n", "its columns are parted by ;: save it with commas"),
         ("ID,Label\nID_a_any,2\n", "row 1: Label must be 0 or 1, got '2'"),
         ("ID,Label\nID_a_any,\n", "row 1: Label must be 0 or 1, got None"),
         ("ID,Label\nID_a_any,0\nID_a_any,1\n", "row 2: ID_a_any is 0 in one row and 1 in another"),
@@ -205,6 +208,8 @@ def test_a_damaged_table_names_the_row(tmp_path, row, rule):
     table.write_text(",".join(["ImageID", *LABELS]) + f"\nID_0,0,0,0,0,0,0\nID_1,0,0,0,0,0,0\n{row}\n")
     with pytest.raises(DataError, match=rf"data_val\.csv, row [23]: .*{rule}.* delete the file and run the step"):
         read_table(table)
+    with pytest.raises(DataError, match=rf"{rule}.*\); correct it$"):
+        checked_table(pl.read_csv(table, infer_schema=False), table, "correct it")
 
 
 def test_wide_table_round_trip(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import polars as pl
@@ -50,6 +51,14 @@ def test_ids_are_joined_without_prefix_and_suffix(files):
     assert again.bytes == first.bytes
 
 
+def test_of_our_own_table_the_calibrated_probabilities_are_submitted(files):
+    folder, table = files
+    raw = table.rename({label: f"probability_{label}" for label in LABELS})
+    raw.with_columns(pl.lit(0.25).alias(f"calibrated_{label}") for label in LABELS).write_parquet(folder / "p.parquet")
+    submit(folder / "p.parquet", folder / "sample.csv", folder / "s.csv")
+    assert pl.read_csv(folder / "s.csv")["Label"].unique().to_list() == [0.25]
+
+
 def test_the_command(files, capfd):
     folder, _ = files
     command = ["submit", *map(str, (folder / "p.csv", "--sample", folder / "sample.csv", "--output", folder / "s.csv"))]
@@ -80,11 +89,39 @@ def test_what_is_incomplete_or_no_sample_is_refused(files):
         (sample.replace("_any", "_all", 1), "row 6 has the ID .*_all', not <image>_<label>"),
         ("".join(sample.splitlines(keepends=True)[:-1]), "has not each of the six labels once \\(1 such"),
         (sample + sample.splitlines()[1], "has not each of the six labels once"),
-        ("", "not a sample submission"),
+        ("", "sample submission .* is empty"),
+        (sample.replace(",", ";"), "parted by ;"),
     ]:
         (folder / "odd.csv").write_text(text)
         refused(message, sample="odd.csv")
-    refused("--clip must lie between", error=ConfigError, clip=0.5)
+    for clip in (0.5, 0, 1e-16, float("nan")):
+        refused("--clip must be at least 1e-15, .* and less than 0.5, got", error=ConfigError, clip=clip)
+    assert 1 - 1e-15 < 1
+    table.with_columns(split=pl.lit("Train")).write_csv(folder / "trained.csv")
+    refused("40 of the predictions .* are of split train", "trained.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("s.csv.GZ", ConfigError, "a plain CSV file is written, .*; leave .GZ out"),
+        ("s.zip", ConfigError, "leave .zip out"),
+        (os.fsdecode(b"\xe9.csv"), DataError, r"--output .*\\xe9\.csv: its name is not UTF-8; rename it"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused(files, name, error, message):
+    folder, _ = files
+    with pytest.raises(error, match=message):
+        submit(folder / "p.csv", folder / "sample.csv", folder / name)
+    assert not (folder / name).exists()
+
+
+def test_blank_lines_at_the_end_of_the_sample_are_passed_over(files):
+    folder, _ = files
+    first = submit(folder / "p.csv", folder / "sample.csv", folder / "s.csv")
+    (folder / "long.csv").write_text((folder / "sample.csv").read_text() + "\n  \n,\n")
+    assert submit(folder / "p.csv", folder / "long.csv", folder / "t.csv").rows == first.rows == 240
+    assert (folder / "s.csv").read_bytes() == (folder / "t.csv").read_bytes()
 
 
 def test_nothing_but_an_earlier_submission_is_written_over(files):

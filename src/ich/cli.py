@@ -100,6 +100,8 @@ def _add_step(name: StepName) -> None:
                 "--labels, --thresholds and --output are for evaluation without a config: leave them out, or -c CONFIG"
             )
         of_file = {} if predictions is None else {"evaluate.predictions": str(predictions)}
+        if of_file.keys() & keys.keys():
+            raise ConfigError("--predictions and --evaluate.predictions are the same key: give it once")
         return _do_step(name, load(config, keys | of_file), json)
 
     own: dict[StepName, Callable[..., int]] = {"train": train, "evaluate": evaluate}
@@ -118,6 +120,8 @@ def _evaluate_files(
     if predictions is None or labels is None or output is None:
         raise ConfigError("give -c CONFIG, or else all of --predictions FILE --labels FILE --output FOLDER")
     settings = read_evaluate(keys)
+    if thresholds is None and isinstance(settings.threshold, str) and any(key.endswith("threshold") for key in keys):
+        raise ConfigError(f"--threshold {settings.threshold} needs --thresholds FILE, or a config; or give a number")
     from ich.evaluation.elsewhere.outside import evaluate_files
     from ich.evaluation.report import PAGE
 

@@ -47,7 +47,7 @@ def compare(config: Experiment, runs: Sequence[Experiment]) -> dict[str, Any]:
     """Train and evaluate models one after the other, and write the comparison down.
 
     What is finished and stands is not done again. Writes runs/<name>-comparison.json and the same as a Markdown table,
-    .md.
+    .md. Figures are of calibrated probabilities, those of each run's own report.
 
     Args:
         config: of the experiment, with the steps before training done.
@@ -95,9 +95,11 @@ def _done(step: StepName, config: Experiment) -> dict[str, Any]:
 
 
 def _test_sample(config: Experiment) -> results.Sample:
-    scored = predictions.select(read_parquet(Workspace(config).predictions), "test")
+    """Test slices with the probabilities that the run's report shows, calibrated where it calibrates."""
+    table = read_parquet(Workspace(config).predictions)
+    scored, reported = predictions.select(table, "test"), predictions.calibrated(table, "test")
     undecided = np.zeros_like(scored.truth)  # no figure that is compared depends on a threshold
-    return results.Sample(scored.truth, scored.probabilities, undecided, scored.patients)
+    return results.Sample(scored.truth, reported, undecided, scored.patients)
 
 
 def _cost(config: Experiment) -> dict[str, Any]:

@@ -48,6 +48,11 @@ def one_line(error: BaseException | str) -> str:
     return visible(" ".join(str(error).split()))[:200]
 
 
+def cause(error: BaseException) -> str:
+    """What a library says of a file, as `one_line`, without the advice to programmers in its further paragraphs."""
+    return one_line(str(error).partition("\n\n")[0])
+
+
 def printable(path: Path) -> str:
     """A path as text that can be printed and written; bytes that are not UTF-8 become escapes: caf\\xe9.dcm."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

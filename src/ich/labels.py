@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ich.errors import DataError, one_line
+from ich.errors import DataError, cause, one_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,6 +21,7 @@ _ZERO = {label: 4**position for position, label in enumerate(LABELS)}  # bits of
 _ONE = 2  # times that: bits of "this label is 1"
 _LONGEST_ID = 200  # characters; a file name has 255, and some more are added to the ID
 _WIDE_ID = r"^ID_[0-9A-Za-z_.-]+$"
+_REMEDY = "delete the file and run the step that writes it again"
 AUGMENTED = re.compile(r"_aug_\d+$")
 
 
@@ -37,8 +38,8 @@ def is_augmented(image_id: str) -> bool:
 def read_long_labels(path: Path) -> tuple["pl.DataFrame", int]:
     """Read the competition's label CSV and pivot it.
 
-    What spreadsheets and scripts leave is taken as well: a byte order mark, blanks around names and values, 0.0 and
-    1.0, empty lines at the end.
+    What spreadsheets and scripts leave is taken as well: a byte order mark, blanks around names and values, names of
+    columns in other case, 0.0 and 1.0, empty lines at the end.
 
     Args:
         path: CSV with columns ID (`ID_<hex>_<label>`) and Label (0 or 1).
@@ -76,21 +77,28 @@ def _read_rows(path: Path) -> "pl.DataFrame":
     except (pl.exceptions.PolarsError, OSError) as error:
         if path.suffix.lower() == ".zip":
             raise DataError(f"label file {path} is a zip file; name the CSV file in it: {path}/NAME.csv") from error
-        raise DataError(f"label file {path} is not a CSV file with ID,Label in each row: {one_line(error)}") from error
-    names = {name.strip(): name for name in rows.columns}
-    for column in ("ID", "Label"):
-        if column not in names:
-            raise DataError(
-                f"label file {path} has no column {column} (it has {one_line(', '.join(names))}); it needs ID,Label"
-            )
-        if any(name.startswith(f"{column}_duplicated_") for name in names):  # polars' name for it
-            raise DataError(f"label file {path} has the column {column} twice; keep one of them")
-    rows = rows.select(pl.col(names[column]).str.strip_chars().alias(column) for column in ("ID", "Label"))
+        raise DataError(f"label file {path} is not a CSV file with ID,Label in each row: {cause(error)}") from error
+    columns = (pl.col(_column(rows, name, path)).str.strip_chars().alias(name) for name in ("ID", "Label"))
+    rows = rows.select(columns)
     while len(rows) and not any(rows.row(-1)):
         rows = rows.head(-1)
     if rows.is_empty():
         raise DataError(f"label file {path} has a header but no rows")
     return rows
+
+
+def _column(rows: "pl.DataFrame", name: str, path: Path) -> str:
+    """The file's own name of a column, which may have blanks around it and other capitals."""
+    own = {column: column.partition("_duplicated_")[0].strip() for column in rows.columns}  # polars' mark of a second
+    found = [column for column, plain in own.items() if plain.lower() == name.lower()]
+    if not found:
+        there = one_line(", ".join(own.values()))
+        if rows.width == 1 and ";" in there:
+            raise DataError(f"label file {path}: its columns are parted by ;: save it with commas")
+        raise DataError(f"label file {path} has no column {name} (it has {there}); it needs ID,Label")
+    if len(found) > 1:
+        raise DataError(f"label file {path} has the column {name} twice; keep one of them")
+    return found[0]
 
 
 def _parse(rows: "pl.DataFrame", path: Path) -> "pl.DataFrame":
@@ -190,8 +198,7 @@ def read_table(path: Path) -> "pl.DataFrame":
     """Read one of our wide tables: ImageID and the six labels (UInt8).
 
     Raises:
-        DataError: the file is not there, lacks a column, or holds what no step of ours writes: an ImageID twice or
-            malformed, a label other than 0 and 1, an `any` that is not the OR of the subtypes.
+        DataError: the file is not there, cannot be read, or is not what a step of ours writes (`checked_table`).
     """
     import polars as pl
 
@@ -200,22 +207,39 @@ def read_table(path: Path) -> "pl.DataFrame":
     try:
         table = pl.read_csv(path, glob=False, schema_overrides={IMAGE_ID: pl.String} | dict.fromkeys(LABELS, pl.UInt8))
     except pl.exceptions.PolarsError as error:
-        raise DataError(
-            f"{path} cannot be read ({one_line(error)}); delete it and run the step that writes it again"
-        ) from error
-    lacking = [column for column in (IMAGE_ID, *LABELS) if column not in table.columns]
-    if lacking:
-        raise DataError(f"{path} lacks the column {lacking[0]}; delete it and run the step that writes it again")
-    table = table.select(IMAGE_ID, *LABELS)
-    _check(table, path)
-    return table
+        raise DataError(f"{path} cannot be read ({cause(error)}); {_REMEDY}") from error
+    return checked_table(table.drop("row", strict=False), path)
 
 
-def _check(table: "pl.DataFrame", path: Path) -> None:
-    """Refuse a table that was damaged or edited, naming its first bad row (1 is the first after the header)."""
+def checked_table(table: "pl.DataFrame", path: Path, remedy: str = _REMEDY) -> "pl.DataFrame":
+    """ImageID and the six labels (UInt8) of a wide table that was read from `path`.
+
+    Args:
+        table: ImageID and the labels as text or numbers; `row`, where it is there, is named in messages.
+        path: named in messages.
+        remedy: what to do about a fault; the default is for files that a step of ours writes.
+
+    Raises:
+        DataError: a column is lacking, an ImageID stands twice or is malformed, a label is missing or other than 0 and
+            1, or `any` is not the OR of the subtypes. The message names the first bad row (1 is the first after the
+            header).
+    """
     import polars as pl
 
-    bad = table.with_row_index("row", 1).select(
+    lacking = [column for column in (IMAGE_ID, *LABELS) if column not in table.columns]
+    if lacking:
+        raise DataError(f"{path} lacks the column {lacking[0]}; {remedy}")
+    numbered = table if "row" in table.columns else table.with_row_index("row", 1)
+    numbered = numbered.select("row", IMAGE_ID, pl.col(LABELS).cast(pl.UInt8, strict=False))
+    _check(numbered, path, remedy)
+    return numbered.drop("row")
+
+
+def _check(numbered: "pl.DataFrame", path: Path, remedy: str) -> None:
+    """Refuse a table that was damaged or edited, naming its first bad row."""
+    import polars as pl
+
+    bad = numbered.select(
         "row",
         ImageID=pl.col(IMAGE_ID).str.contains(_WIDE_ID).not_() | pl.col(IMAGE_ID).is_null(),
         twice=pl.col(IMAGE_ID).is_duplicated(),
@@ -231,10 +255,7 @@ def _check(table: "pl.DataFrame", path: Path) -> None:
     for fault, rule in rules.items():
         rows = bad.filter(pl.col(fault))["row"]
         if len(rows):
-            raise DataError(
-                f"{path}, row {rows[0]}: {rule} ({len(rows)} such rows); delete the file and run the step that writes "
-                "it again"
-            )
+            raise DataError(f"{path}, row {rows[0]}: {rule} ({len(rows)} such rows); {remedy}")
 
 
 def counts(table: "pl.DataFrame", labels: Sequence[str] = LABELS) -> dict[str, int]:

@@ -285,6 +285,11 @@ def refuse_unfit(name: StepName, config: Experiment) -> None:
         from ich.evaluation.evaluated_models import refuse_name_of_a_training
 
         refuse_name_of_a_training(Workspace(config))  # whose record would else say that it did not finish
+    if name == "evaluate":
+        from ich.evaluation.elsewhere.prediction_table import read_predictions
+
+        for file in filter(None, (config.evaluate.predictions, config.evaluate.compare_with)):
+            read_predictions(file)  # before a record says that the last evaluation does not stand, and networks run
     for earlier in _before(name, config):
         record = read_record(earlier, Workspace(config))
         if not record and _record(earlier, Workspace(config)).exists():

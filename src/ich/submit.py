@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ich.errors import ConfigError, DataError, one_line, visible
+from ich.errors import ConfigError, DataError, printable, visible
+from ich.evaluation.elsewhere.cells import ROW, read_cells, refuse_name
+from ich.evaluation.elsewhere.matching import refuse_trained_on
 from ich.evaluation.elsewhere.prediction_table import are_by_study, image_id, read_predictions
 from ich.evaluation.statistics.metrics import CLIP
 from ich.files import refuse_to_replace, write_csv
@@ -16,6 +18,7 @@ from ich.labels import IMAGE_ID, LABELS
 
 _HEADER = "ID,Label"
 _EXAMPLES = 3
+_COMPRESSED = (".gz", ".zip", ".bz2", ".xz", ".zst")
 
 
 class Submission(NamedTuple):
@@ -61,28 +64,39 @@ def submit(predictions: Path, sample: Path, output: Path, clip: float = CLIP) ->
         predictions: a file of `ich.evaluation.elsewhere.prediction_table.read_predictions`, by image.
         sample: the competition's sample submission: `ID,Label`, ID `<image>_<label>`, six rows an image.
         output: CSV with the sample's rows in its order.
-        clip: probabilities are moved into [clip, 1 - clip], 0 < clip < 0.5. The default, 1e-15, is what the competition
-            itself clipped at, so that the file scores what the predictions do. A larger one changes the score: it
-            bounds the loss of what is certain and wrong, and costs a little everywhere else.
+        clip: probabilities are moved into [clip, 1 - clip], 1e-15 <= clip < 0.5. The default, 1e-15, is what the
+            competition itself clipped at, so that the file scores what the predictions do. A larger one changes the
+            score: it bounds the loss of what is certain and wrong, and costs a little everywhere else. For much
+            smaller ones 1 - clip would be 1.
 
     Raises:
-        ConfigError: `clip` is out of range.
-        DataError: one of the files cannot be used, an image of the sample has no prediction, or `output` is there and
-            is no earlier submission.
+        ConfigError: `clip` is out of range, or `output` is named as a compressed file.
+        DataError: one of the files cannot be used, an image of the sample has no prediction, or one of split train, or
+            `output` is there and is no earlier submission.
     """
-    if not 0 < clip < 0.5:
-        raise ConfigError(f"--clip must lie between 0 and 0.5, got {clip:g}; 1e-15 is the competition's own")
+    if not CLIP <= clip < 0.5:
+        raise ConfigError(
+            f"--clip must be at least {CLIP:g}, which is the competition's own, and less than 0.5, got {clip:g}"
+        )
+    if output.suffix.lower() in _COMPRESSED:
+        raise ConfigError(
+            f"--output {visible(printable(output))}: a plain CSV file is written, which the competition takes; leave "
+            f"{output.suffix} out"
+        )
+    refuse_name(output, "--output")
     started = time.perf_counter()
     rows = _read_sample(sample)
     table = read_predictions(predictions)
     inputs = predictions, sample
     refuse_to_replace(output, lambda path: not any(map(path.samefile, inputs)) and _is_submission(path, rows["ID"][0]))
     place = _places(rows, table, predictions)
+    scored = np.unique(place)
+    refuse_trained_on(table[scored])
     values = table.select(LABELS).to_numpy()
     chosen = values[place, rows["label"].to_numpy()]
     clipped = np.clip(chosen, clip, 1 - clip)
     write_csv(output.resolve(), rows.select("ID", Label=pl.Series(clipped)))
-    used = values[np.unique(place)]
+    used = values[scored]
     return Submission(
         str(output), len(used), len(rows), output.stat().st_size, len(table) - len(used),
         int((chosen != clipped).sum()), int((used[:, :1] < used[:, 1:]).any(axis=1).sum()),
@@ -92,28 +106,22 @@ def submit(predictions: Path, sample: Path, output: Path, clip: float = CLIP) ->
 
 def _read_sample(path: Path) -> pl.DataFrame:
     """ID as it stands, ImageID and label (its place in LABELS), a row each."""
-    if not path.is_file():
-        raise DataError(
-            f"sample submission {path} does not exist; name the competition's stage_2_sample_submission.csv"
-        )
-    try:
-        found = pl.read_csv(path, infer_schema=False, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path} is not a sample submission: no CSV with ID,Label ({one_line(error)})") from error
-    if found.columns[:2] != ["ID", "Label"] or found.is_empty():
+    found = read_cells(path, "sample submission")
+    if found.columns[1:3] != ["ID", "Label"]:
         raise DataError(
             f"{path} is not a sample submission: it needs the columns ID,Label and a row an image and label"
         )
     ends = {label: pl.col("ID").str.ends_with(f"_{label}") for label in LABELS}
     rows = found.select(
+        ROW,
         "ID",
         label=pl.coalesce(pl.when(end).then(pl.lit(place)) for place, end in enumerate(ends.values())),
         name=pl.col("ID").str.head(pl.coalesce(pl.when(end).then(-len(label) - 1) for label, end in ends.items())),
     ).with_columns(image_id(pl.col("name")).alias(IMAGE_ID))
-    bad = rows.with_row_index("row", 1).filter(pl.col("label").is_null() | pl.col("ID").is_null())
+    bad = rows.filter(pl.col("label").is_null() | pl.col("ID").is_null())
     if not bad.is_empty():
         raise DataError(
-            f"{path} is not a sample submission: row {bad['row'][0]} has the ID {visible(repr(bad['ID'][0]))[:80]}, "
+            f"{path} is not a sample submission: row {bad[ROW][0]} has the ID {visible(repr(bad['ID'][0]))[:80]}, "
             f"not <image>_<label> ({len(bad)} such rows)"
         )
     images = rows.group_by(IMAGE_ID, maintain_order=True).agg(pl.len(), pl.col("label").n_unique().alias("labels"))

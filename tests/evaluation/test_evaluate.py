@@ -1,6 +1,7 @@
 """The stage on a made-up workspace, with a detector that needs no Keras."""
 
 import base64
+import hashlib
 import json
 import re
 import shutil
@@ -17,14 +18,16 @@ import polars as pl
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 
-from ich.calibration import calibration_path, read_calibration
+from ich.calibration import RULES, Calibration, calibration_path, read_calibration
 from ich.card import Card, Gate, write_card
 from ich.config import Experiment
 from ich.data import Manifest
 from ich.errors import DataError
-from ich.evaluation import cards
+from ich.evaluation import cards, held_out, leakage
 from ich.evaluation import evaluate as stage
+from ich.evaluation.compute import Compute
 from ich.evaluation.figures.training import read_history, training_figure
+from ich.evaluation.predictions import select
 from ich.files import fingerprint
 from ich.labels import LABELS, SUBTYPES
 from ich.png import encode_png, read_png
@@ -70,7 +73,7 @@ def write_workspace(config: Experiment) -> dict[str, list[int]]:
                 image_id = f"ID_{split}{patient:02d}{place}"
                 subtypes = rng.integers(0, 2, 5) * (patient % 2)
                 truth[image_id] = [int(subtypes.any()), *map(int, subtypes)]
-                ledger.append((image_id, "ok", f"{split}{patient}", None, None))
+                ledger.append((image_id, "ok", f"{split}{patient}", None, f"series {split}{patient}"))
                 cv2.imwrite(str(workspace.images(split) / f"{image_id}.png"), np.full((32, 32, 3), place, np.uint8))
         write_table(
             workspace, split, {name: labels for name, labels in truth.items() if name.startswith(f"ID_{split}")}
@@ -109,7 +112,9 @@ def write_model(config: Experiment) -> None:
 
 
 @pytest.fixture
-def made_up(experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Experiment]:
+def made_up(
+    experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch, quick_figures: Callable[[], None]
+) -> Callable[..., Experiment]:
     """A workspace that is ready to be evaluated: made_up(split={...}, ...) -> its config."""
 
     def build(**sections: object) -> Experiment:
@@ -121,7 +126,10 @@ def made_up(experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPat
     return build
 
 
-def test_evaluate_writes_everything_it_promises(made_up: Callable[..., Experiment], capsys: pytest.CaptureFixture[str]):
+def test_evaluate_writes_everything_it_promises(
+    made_up: Callable[..., Experiment], capsys: pytest.CaptureFixture[str], quick_figures: Callable[[], None]
+):
+    quick_figures()
     config = made_up()
     workspace = Workspace(config)
     outcome = stage.evaluate(config)
@@ -150,7 +158,7 @@ def test_evaluate_writes_everything_it_promises(made_up: Callable[..., Experimen
     assert set(zip(table["split"], table["level"], strict=True)) == set(product(("val", "test"), LEVELS))
     assert pl.read_parquet(workspace.report / "metrics.parquet").columns == table.columns
     names = [f"cm_{label}" for label in LABELS]
-    names += ["roc_curves", "pr_curves", "reliability", "reliability_patient", "prevalence", "gate", "training_curves"]
+    names += ["roc_curves", "pr_curves", "reliability", "reliability_series", "prevalence", "gate", "training_curves"]
     assert all(cv2.imread(str(workspace.report / f"{name}.png")) is not None for name in names)
     assert all(ElementTree.parse(workspace.report / f"{name}.svg").getroot().tag.endswith("svg") for name in names)
     assert all(path.exists() for path in outcome.outputs)
@@ -161,7 +169,9 @@ def test_evaluate_writes_everything_it_promises(made_up: Callable[..., Experimen
     lines = printed.err.splitlines()
     assert [line.split()[0] for line in lines[2:8]] == list(LABELS)  # one line a label in 80 columns
     assert f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]" in lines[2]
-    assert lines[-1] == f"report: {workspace.report / 'report.html'}"
+    assert "sens., spec. and F1 at each label's own threshold (Youden, validation)" in lines
+    assert outcome.counts["report"] == str(workspace.report / "report.html")
+    assert str(workspace.report) not in printed.err.replace("\n", "")  # the line of counts names it, once
 
     stage.evaluate(config)
     assert json.loads((workspace.report / "metrics.json").read_text())["splits"] == content["splits"]
@@ -223,7 +233,10 @@ def test_subtypes_are_told_apart_among_positive_slices(made_up: Callable[..., Ex
             assert each[name]["value"] == pytest.approx(roc_auc_score(truth, positive[f"calibrated_{score}"]))
 
 
-def test_report_stands_alone_and_says_what_it_must(made_up: Callable[..., Experiment]):
+def test_report_stands_alone_and_says_what_it_must(
+    made_up: Callable[..., Experiment], quick_figures: Callable[[], None]
+):
+    quick_figures()
     config = made_up(
         data={}, steps=["phantom", "index", "split", "sample", "copy", "preprocess", "augment", "train", "evaluate"]
     )
@@ -237,6 +250,14 @@ def test_report_stands_alone_and_says_what_it_must(made_up: Callable[..., Experi
     assert "Not a medical device" in html
     assert "No figure on this page says anything about patients" in html
     assert "below 0.1 (by hand)" in html
+    assert "labels are right: everything here is the model" in html
+    assert "Positives between negatives" not in html  # the ledger has no place of a slice
+    targets = re.findall(r'<a href="#([^"]+)"', html)
+    assert len(targets) > 10
+    assert set(targets) <= set(re.findall(r'\bid="([^"]+)"', html))
+    assert len(re.findall("<h2", html)) == len(re.findall("<h2 id=", html))
+    threshold = json.loads((path.parent / "metrics.json").read_text())["thresholds"]["patient"]["any"]["value"]
+    assert f"at {threshold:.3g} (Youden, validation)" in html
     assert html.count('<div class="pair">') == 8
     assert not re.findall(r">\s*(?:nan|None)\b", html)
 
@@ -319,8 +340,15 @@ def test_predictions_from_elsewhere_are_scored_as_they_are(made_up: Callable[...
     stage.evaluate(with_file)
     content = json.loads((Workspace(with_file).report / "metrics.json").read_text())
     assert content["thresholds"]["slice"]["any"]["value"] == 0.5
+    page = (Workspace(with_file).report / "report.html").read_text()
+    assert "All six thresholds are fixed at 0.5, as there are no validation data." in page
+    assert "at 0.5 (fixed: no validation data)" in page
+    assert not re.search("Youden's index weighs|Each label has its own|Each level has|probabilities do not:", page)
     pl.read_csv(path).head(47).write_csv(path)
     with pytest.raises(DataError, match="1 of 48 labelled images have no prediction"):
+        stage.evaluate(with_file)
+    path.unlink()
+    with pytest.raises(DataError, match=r"predictions .*other\.csv: it does not exist; name the file"):
         stage.evaluate(with_file)
 
 
@@ -333,15 +361,17 @@ def test_another_models_probabilities_are_compared_with(made_up: Callable[..., E
     of_any = content["compared"]["labels"]["any"]["auroc"]
     assert of_any["difference"]["value"] == pytest.approx(ours - of_any["other"]["value"])
     assert of_any["difference"]["low"] < of_any["difference"]["value"] < of_any["difference"]["high"]
-    assert "Compared with other.csv" in (Workspace(config).report / "report.html").read_text()
+    page = (Workspace(config).report / "report.html").read_text()
+    assert "Compared with other.csv" in page
+    section = page[page.index("Compared with other.csv</h2>") :]
+    assert f"<b>{ours:.3f}</b>" in section[section.index("<th>any</th>") :].splitlines()[0]
 
 
 def test_calibration_lies_beside_the_model_and_can_be_left_out(made_up: Callable[..., Experiment]):
     config = made_up()
     stage.evaluate(config)
     rows = pl.read_parquet(Workspace(config).predictions)
-    path = calibration_path(Workspace(config).final_model)
-    calibration = read_calibration(path, [fingerprint(Workspace(config).final_model)])
+    calibration = calibration_of(config)
     assert calibration.fitted_on.slices == 40
     content = json.loads((Workspace(config).report / "metrics.json").read_text())
     for level, rules in calibration.operating_points.items():
@@ -357,6 +387,90 @@ def test_calibration_lies_beside_the_model_and_can_be_left_out(made_up: Callable
     rows = pl.read_parquet(Workspace(config).predictions)
     assert rows["calibrated_any"].equals(rows["probability_any"])
     assert "evaluate.calibration is none" in (Workspace(config).report / "report.html").read_text()
+
+
+def calibration_of(config: Experiment) -> Calibration:
+    """That beside the workspace's model."""
+    model = Workspace(config).final_model
+    return read_calibration(calibration_path(model), [fingerprint(model)])
+
+
+def test_the_calibration_names_the_validation_slices_and_one_of_test_slices_is_refused(
+    made_up: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
+):
+    config = made_up(evaluate={"bootstrap": 0, "examples": 0})
+    stage.evaluate(config)
+    rows = pl.read_parquet(Workspace(config).predictions)
+    names = sorted(rows.filter(split="val")["ImageID"])
+    told = calibration_of(config).fitted_on
+    assert (told.split, told.slices, told.patients) == ("val", 40, 10)
+    expected = hashlib.sha256("".join(f"{name}\n" for name in names).encode()).hexdigest()
+    assert told.image_ids_sha256 == leakage.ids_sha256(names) == expected
+
+    fit, test = held_out.fitting.calibration_from, select(rows, "test")
+    monkeypatch.setattr(held_out.fitting, "calibration_from", lambda val, *others: fit(test, *others))
+    with pytest.raises(DataError, match="the calibration was fitted on the test slices, which then score themselves"):
+        stage.evaluate(config)
+
+
+def test_operating_points_beside_the_model_are_those_of_the_report_and_of_validation(
+    made_up: Callable[..., Experiment],
+):
+    config = made_up(evaluate={"bootstrap": 0, "examples": 0})
+    stage.evaluate(config)
+    content = json.loads((Workspace(config).report / "metrics.json").read_text())
+    in_file = calibration_of(config).operating_points
+    assert set(in_file) == set(LEVELS)
+    for level, rules in in_file.items():
+        of_val, of_test = (content["splits"][split]["levels"][level]["operating_points"] for split in ("val", "test"))
+        assert set(rules) == set(of_val) == set(of_test) == set(RULES)
+        for rule, label in product(RULES, LABELS):
+            point = rules[rule][label]
+            assert point.value == of_val[rule][label]["threshold"] == of_test[rule][label]["threshold"]
+            assert (point.tp, point.fp) == (of_val[rule][label]["tp"], of_val[rule][label]["fp"])  # chosen on them
+
+
+def test_the_curve_of_the_gate_is_what_predictions_give(
+    made_up: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(held_out.compute, "of", lambda detector: Compute(1.0, 3.0))
+    config = made_up(evaluate={"bootstrap": 0, "examples": 0})
+    stage.evaluate(config)
+    gate = json.loads((Workspace(config).report / "metrics.json").read_text())["gate"]
+    test = pl.read_parquet(Workspace(config).predictions).filter(split="test")
+    p_any = test["probability_any"].to_numpy()
+    (in_use,) = [row for row in gate["curve"] if row["chosen"]]
+    higher = next(row for row in gate["curve"] if row["threshold"] > 0.4)
+    assert in_use["threshold"] == 0.1
+    for row in (in_use, higher):
+        inside = p_any >= row["threshold"]
+        assert row["share_in"] == inside.mean()
+        for label in LABELS:
+            positive = test[f"label_{label}"].to_numpy() == 1
+            missed = int((positive & ~inside).sum())
+            assert row["missed"][label] == {
+                "missed": missed, "positives": positive.sum(), "share": missed / positive.sum()
+            }  # fmt: skip
+    assert in_use["share_in"] == 0.75 > higher["share_in"] > 0
+    assert gate["saved"] == in_use["saved"] == pytest.approx(0.25 * 3 / 4)  # a quarter is spared 3 of 4 operations
+
+
+def test_what_calls_are_worth_at_the_local_prevalence_by_hand(made_up: Callable[..., Experiment]):
+    config = made_up(evaluate={"bootstrap": 0, "examples": 0, "local_prevalence": 0.04})
+    stage.evaluate(config)
+    content = json.loads((Workspace(config).report / "metrics.json").read_text())
+    test = pl.read_parquet(Workspace(config).predictions).filter(split="test")
+    test = test.group_by("series").agg(pl.col("label_any", "calibrated_any").max())
+    truth, p = test["label_any"].to_numpy() == 1, test["calibrated_any"].to_numpy().astype(float)
+    for rule in RULES:
+        point = content["prevalence"]["points"][rule]
+        (local,) = [each for each in point["at"] if each["place"] == "local"]
+        called = p >= content["splits"]["val"]["levels"]["series"]["operating_points"][rule]["any"]["threshold"]
+        right, wrong = 0.04 * called[truth].mean(), 0.96 * called[~truth].mean()
+        assert local["prevalence"] == 0.04
+        assert local["ppv"]["value"] == pytest.approx(right / (right + wrong))
+        assert local["alerts"]["value"] == pytest.approx(100 * (right + wrong))
+        assert local["missed"]["value"] == pytest.approx(4 - 100 * right)
 
 
 def _empty_the_test_table(workspace: Workspace) -> None:

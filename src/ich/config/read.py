@@ -102,6 +102,9 @@ def validate(tree: dict[str, Any], source: str) -> Experiment:
         raise ConfigError(f"{source}: " + "; ".join(_describe(item) for item in error.errors())) from error
 
 
+_WITHOUT_CONFIG = ("threshold", "bootstrap", "local_prevalence", "mistakes")
+
+
 def read_evaluate(overrides: dict[str, str]) -> Evaluate:
     """The settings of an evaluation without a config: defaults, and keys of `evaluate` that replace them.
 
@@ -110,9 +113,10 @@ def read_evaluate(overrides: dict[str, str]) -> Evaluate:
     """
     tree: dict[str, Any] = {}
     for key, text in overrides.items():
-        if not key.startswith("evaluate."):
-            raise ConfigError(f"--{key} is not a key of evaluate; without a config (-c CONFIG) only those can be given")
-        _set(tree, key, text)
+        if key.removeprefix("evaluate.") not in _WITHOUT_CONFIG:
+            known = ", ".join(f"--{name}" for name in _WITHOUT_CONFIG)
+            raise ConfigError(f"--{key} needs a config (-c CONFIG); without one there are {known}")
+        _set(tree, f"evaluate.{key.removeprefix('evaluate.')}", text)
     try:
         return Evaluate.model_validate(tree.get("evaluate", {}))
     except ValidationError as error:

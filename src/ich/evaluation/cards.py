@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ich.evaluation.statistics.sample import Sample
 from ich.labels import LABELS
+from ich.level_names import NOUNS
 from ich.page import data_uri, shrink
 from ich.png import encode_png, read_png
 
@@ -44,15 +45,17 @@ def _example(example: Mapping[str, Any], content: Mapping[str, Any], test: Sampl
 
 
 def mistakes(content: Mapping[str, Any], test: Sample, images: Path | None) -> list[dict[str, Any]]:
-    """Groups of errors, each with a title, a note, a table or none, and cards by label."""
+    """Groups of errors, each with a title, a note, a table or none, and cards by label; those with something to show.
+
+    Where nothing could be judged, as without series, the group of positives between negatives is left out.
+    """
     if not content.get("mistakes"):
         return []
     found = content["mistakes"]
-    return [
-        _confident(found["confident"], test, images),
-        _isolated(found["isolated"], test, images),
-        _label_errors(found["label_errors"], test, images),
-    ]
+    groups = [_confident(found["confident"], test, images)]
+    if not found["isolated"]["reason"]:
+        groups.append(_isolated(found["isolated"], test, images))
+    return [*groups, _label_errors(found["label_errors"], test, images, content["phantom"])]
 
 
 def _confident(found: Sequence[Mapping[str, Any]], test: Sample, images: Path | None) -> dict[str, Any]:
@@ -82,31 +85,48 @@ def _isolated(found: Mapping[str, Any], test: Sample, images: Path | None) -> di
     return {
         "title": "Positives between negatives",
         "note": "A haemorrhage seldom fills one slice only: a slice that is positive while those before and after it "
-        f"are negative may be wrong, in its label or in what the model calls it. {found['reason'] or judged}",
-        "table": {"head": ["Label", "Labelled so", "Called so"], "rows": rows} if rows else None,
+        f"are negative may be wrong, in its label or in what the model calls it. {judged}",
+        "table": {"head": ["Label", "Labelled so", "Called so"], "rows": rows},
         "cards": by_label,
     }
 
 
-def _label_errors(found: Mapping[str, Any], test: Sample, images: Path | None) -> dict[str, Any]:
-    rows, by_label = [], {}
+def _label_errors(found: Mapping[str, Any], test: Sample, images: Path | None, phantom: bool) -> dict[str, Any]:
+    nouns, rows, by_label = NOUNS[test.level], [], {}
     for label, each in found.items():
         missed, invented = each["estimated"]["negative"], each["estimated"]["positive"]
         numbers = ["–", "–"] if missed is None or invented is None else [f"{missed:,.1f}", f"{invented:,.1f}"]
-        rows.append([label, f"{each['candidates']:,}", *numbers, each["reason"]])
+        rows.append(
+            [
+                label,
+                f"{each['candidates']:,}",
+                *numbers,
+                each["reason"].replace("slices", nouns).replace("slice", test.level),
+            ]
+        )
         by_label[label] = [
             _card(f"labelled {'positive' if one['labelled'] else 'negative'}", one, label, test, images)
             for one in each["listed"]
         ]
-    head = ["Label", "Candidates", "Estimated: positive, labelled negative", "negative, labelled positive", ""]
+    head = ["Label", "Candidates", "Estimated: positive, labelled negative", "Estimated: negative, labelled positive"]
+    if any(row[-1] for row in rows):
+        head.append("Why none")
+    notes = [
+        f"{nouns.capitalize()} that the model is as sure about as of {nouns} labelled the other way (confident "
+        "learning). Candidates to look at, not corrections: the model may be the one that is wrong, and no figure on "
+        "this page leaves them out.",
+        *(["Phantoms' labels are right: everything here is the model's error."] if phantom else []),
+        *([_BY_STUDY] if test.level == "study" else []),
+    ]
     return {
         "title": "Likely label errors",
-        "note": "Slices that the model is as sure about as of slices labelled the other way (confident learning). "
-        "Candidates to look at, not corrections: the model may be the one that is wrong, and no figure on this page "
-        "leaves them out.",
-        "table": {"head": head, "rows": rows},
+        "note": " ".join(notes),
+        "table": {"head": head, "rows": [row[: len(head)] for row in rows]},
         "cards": by_label,
     }
+
+
+_BY_STUDY = "The highest probability of a study's slices is not calibrated, so that candidates are less certain here."
 
 
 def _card(title: str, each: Mapping[str, Any], label: str, test: Sample, images: Path | None) -> dict[str, Any]:

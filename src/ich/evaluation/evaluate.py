@@ -61,7 +61,7 @@ def evaluate(config: Experiment) -> Outcome:
     outputs = [workspace.predictions, *_write_calibration(workspace, calibration, found)]
     history = read_history(workspace.run / "history.csv")
     outputs += report.write(workspace.report, content, found, config, workspace.images("test"), history)
-    terminal.print_results(Console(stderr=True), content, workspace.report / report.PAGE)
+    terminal.print_results(Console(stderr=True), content)  # the step's own line names the report
     return _outcome(content, workspace, outputs)
 
 
@@ -74,7 +74,7 @@ def _of_calibration(
         why = "These probabilities come from a file, and are scored as they are."
         if calibration is not None:
             reasons = "; ".join(sorted({each.reason for each in calibration.labels.values()}))
-            why = f"No probability was changed: {reasons}."
+            why = f"No probability was changed (method none for all six): {reasons}."
         reliability = {"after": after, "before": {}}
         return {"calibration": None, "not_calibrated": why, "before_calibration": None, "reliability": reliability}
     test = scored["test"]
@@ -90,7 +90,13 @@ def _of_calibration(
 def _of_gate(known: HeldOut, scored: Mapping[str, Scored], cost: Compute | None, config: Experiment) -> dict[str, Any]:
     """The cascade's own account; of models without a gate, that they have none."""
     gates = [card.gate for card in known.cards if card.gate is not None]
-    account = {split: gating.account(each.truth, each.gated_in) for split, each in scored.items()}
+    replicates, seed = config.evaluate.bootstrap, config.seed
+    account = {
+        split: gating.account(
+            each.truth, each.gated_in, each.patients, replicates, findings.bootstrap_rng(seed, split)
+        )
+        for split, each in scored.items()
+    }  # fmt: skip
     if not gates:
         return {"account": account, "curve": [], "compute": None, "saved": None, "compared": {"reason": "no gate"}}
     test = scored["test"]
@@ -100,9 +106,7 @@ def _of_gate(known: HeldOut, scored: Mapping[str, Scored], cost: Compute | None,
         "curve": gating.curve(test.truth, test.probabilities[:, 0], chosen, cost),
         "compute": cost.as_json() if cost else None,
         "saved": cost.saved(float(test.gated_in.mean())) if cost else None,
-        "compared": gating.compare(
-            test, config.evaluate.bootstrap, lambda: findings.bootstrap_rng(config.seed, "test")
-        ),
+        "compared": gating.compare(test, replicates, lambda: findings.bootstrap_rng(seed, "test")),
     }
 
 

@@ -47,14 +47,14 @@ def at_levels(
         probabilities: (n, 6) in [0, 1], those that are reported.
         series, patients: (n,) names; a series that names two patients counts as two.
     """
+    whose, which = (np.unique(names, return_inverse=True)[1].astype(str) for names in (patients, series))
     found: dict[Level, Sample] = {"slice": _undecided(truth, probabilities, patients, "slice")}
-    units: dict[Level, NDArray[np.str_]] = {
-        "series": np.char.add(np.char.add(patients, " "), series),
-        "patient": patients,
-    }
-    for level, names in units.items():
-        each = levels.aggregate(truth, probabilities, names, patients)
-        found[level] = _undecided(each.truth, each.probabilities, each.patients, level)
+    # Numbers, as names of patients are for no message, and two names with a space between could be read in two ways.
+    units: dict[Level, NDArray[np.str_]] = {"series": np.char.add(np.char.add(whose, " "), which), "patient": whose}
+    for level, numbers in units.items():
+        each = levels.aggregate(truth, probabilities, numbers, patients)
+        if len(each.names) < len(truth):  # else no series is known, and by series would be by slice again
+            found[level] = _undecided(each.truth, each.probabilities, each.patients, level)
     return found
 
 
@@ -154,7 +154,9 @@ def find(undecided: Samples, settings: Evaluate, seed: int, given: Mapping[Level
         seed: of the bootstrap.
         given: by level, thresholds of every rule that were chosen on other validation data.
     """
-    levels_of, val = tuple(undecided["test"]), undecided.get("val", {})
+    levels_of = tuple(level for level in undecided["test"] if all(level in each for each in undecided.values()))
+    undecided = {split: {level: each[level] for level in levels_of} for split, each in undecided.items()}
+    val = undecided.get("val", {})
     chosen = {level: choose(settings, val.get(level), (given or {}).get(level)) for level in levels_of}
     samples = {
         split: {level: decide(sample, chosen[level].thresholds) for level, sample in by_level.items()}
@@ -231,8 +233,8 @@ def _of_test(samples: Samples, chosen: Mapping[Level, Chosen], settings: Evaluat
 def _worth(
     test: Mapping[Level, Sample], chosen: Mapping[Level, Chosen], settings: Evaluate, seed: int
 ) -> dict[str, Any] | None:
-    """What calls are worth, of series where there are any: they are what is scanned and reported."""
-    level: Level = "series" if "series" in test else next(iter(test))
+    """What calls are worth, of series, or else patients: they are what is scanned and reported."""
+    level = next(level for level in ("series", "patient", *test) if level in test)
     in_use = {} if isinstance(settings.threshold, str) and chosen[level].rules else {"fixed": chosen[level].thresholds}
     points: dict[str, Six] = in_use | dict(chosen[level].rules.items())
     called = {rule: decisions(test[level], each)[:, 0] for rule, each in points.items()}

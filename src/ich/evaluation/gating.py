@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 
 from ich.evaluation.compute import Compute
 from ich.evaluation.predictions import Scored
-from ich.evaluation.statistics import comparison, intervals, metrics
-from ich.evaluation.statistics.metrics import Floats
-from ich.evaluation.statistics.results import Estimate
+from ich.evaluation.statistics import comparison, metrics, results
 from ich.labels import LABELS, SUBTYPES
 
 # Thresholds of the curve: fine near 0, where a gate that misses little lies.
@@ -18,16 +16,40 @@ GRID = np.unique(np.concatenate([[0], np.geomspace(1e-4, 0.1, 31)[:-1], np.linsp
 NAMES = ("gated", "ungated", "difference")
 
 
-def account(truth: NDArray[np.bool_], gated_in: NDArray[np.bool_]) -> dict[str, Any]:
-    """Count slices and positives that the gate kept away.
+def account(
+    truth: NDArray[np.bool_],
+    gated_in: NDArray[np.bool_],
+    patients: NDArray[np.str_],
+    replicates: int,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Slices and positives that the gate kept away, and their shares with intervals over patients.
 
     Args:
-        truth: (n, 6)
+        truth: (n, 6), at least one slice.
         gated_in: (n,) whether stage 2 ran.
+        patients: (n,) names.
+        replicates: of the bootstrap over patients; 0 gives no intervals.
+        rng: of the bootstrap.
 
     Returns:
-        `slices`, `gated_away`, and for each label `missed` (positives kept away) and `positives`.
+        `slices`, `gated_away`, `share` (of the slices, those kept away), and `labels`: of each, `missed` (positives
+        kept away), `positives`, `share` (of the positives, those missed). Shares are `Estimate.as_json`.
     """
+    counts = _count(truth, gated_in)
+    among = np.column_stack([np.ones(len(truth), bool), truth])  # of all slices, and of the positives of each label
+    away = np.broadcast_to(~gated_in[:, None], among.shape)
+    # Kept away, of those that count: were the gate a test for being kept away, this is its sensitivity.
+    found = [each.figures["sensitivity"] for each in results.ratio_estimates(among, away, patients, replicates, rng)]
+    labels = zip(counts["labels"].items(), found[1:], strict=True)
+    return counts | {
+        "share": found[0].as_json(),
+        "labels": {label: each | {"share": share.as_json()} for (label, each), share in labels},
+    }
+
+
+def _count(truth: NDArray[np.bool_], gated_in: NDArray[np.bool_]) -> dict[str, Any]:
+    """`slices`, `gated_away`, and `labels`: of each `missed` and `positives`."""
     missed = (truth & ~gated_in[:, None]).sum(axis=0).tolist()
     positives = truth.sum(axis=0).tolist()
     return {
@@ -61,7 +83,7 @@ def curve(
     thresholds = GRID if chosen is None else np.union1d(GRID, [chosen])
     rows = []
     for threshold in thresholds.tolist():
-        counts = account(truth, p_any >= threshold)  # a Python float: compared in float32, as the detector does
+        counts = _count(truth, p_any >= threshold)  # a Python float: compared in float32, as the detector does
         slices, inside = counts["slices"], counts["slices"] - counts["gated_away"]
         rows.append({
             "threshold": threshold,
@@ -103,8 +125,10 @@ def compare(scored: Scored, replicates: int, rng: Callable[[], np.random.Generat
         return {"reason": lacking, **counts, "weighted_log_loss": None, "subtypes": {}}
     losses = np.stack([metrics.log_losses(scored.truth, p) for p in (scored.probabilities, scored.ungated)])
     weighted = metrics.weighted_log_loss(losses)
-    columns = np.concatenate([weighted[..., None], losses[..., 1:]], axis=2)
-    figures = [dict(zip(NAMES, each, strict=True)) for each in _means(columns, scored.patients, replicates, rng())]
+    gated, ungated = np.concatenate([weighted[..., None], losses[..., 1:]], axis=2)
+    both = np.concatenate([gated, ungated, gated - ungated], axis=1)
+    means = [each.as_json() for each in results.mean_estimates(both, scored.patients, replicates, rng())]
+    figures = [dict(zip(NAMES, means[k :: gated.shape[1]], strict=True)) for k in range(gated.shape[1])]
     return {
         "reason": "",
         **counts,
@@ -124,26 +148,3 @@ def _aurocs(scored: Scored, column: int, replicates: int, rng: np.random.Generat
     scores = scored.probabilities[:, column], scored.ungated[:, column]
     pair = comparison.compare_auroc(scored.truth[:, column], scores, scored.patients, replicates, rng)
     return {name: each.as_json() for name, each in zip(NAMES, pair, strict=True)}
-
-
-def _means(
-    values: Floats, patients: NDArray[np.str_], replicates: int, rng: np.random.Generator
-) -> list[list[dict[str, Any]]]:
-    """Means of (2, n, k) over n slices, and their difference: for each of k, three estimates over patients."""
-    codes, n_patients = intervals.patient_codes(patients)
-    sums = np.zeros((n_patients, 3, values.shape[2]))
-    np.add.at(sums, codes, np.stack([values[0], values[1], values[0] - values[1]], axis=1))
-    slices = np.bincount(codes, minlength=n_patients)
-    drawn = [
-        np.tensordot(weights, sums, 1) / (weights @ slices)[:, None, None]
-        for weights in intervals.draw(n_patients, replicates, len(patients), rng)
-    ]
-    replicated = np.concatenate([np.empty((0, *sums.shape[1:])), *drawn])
-    means = sums.sum(axis=0) / len(patients)
-    return [
-        [
-            Estimate(float(means[which, k]), *intervals.percentile_interval(replicated[:, which, k])).as_json()
-            for which in range(3)
-        ]
-        for k in range(values.shape[2])
-    ]

@@ -1,5 +1,7 @@
 """Which slices are held out, and what predicts them: the trained model, models that are named, or a file."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ from ich.errors import DataError
 from ich.evaluation import compute, evaluated_models, leakage, predictions
 from ich.evaluation.compute import Compute
 from ich.evaluation.elsewhere import scored as elsewhere
+from ich.evaluation.elsewhere.cells import refuse_unreadable
 from ich.evaluation.predictions import Scored
 from ich.evaluation.validation import calibrate as fitting
 from ich.files import fingerprint, read_parquet
@@ -52,6 +55,11 @@ def collect(workspace: Workspace) -> HeldOut:
         split: leakage.with_patients(read_table(workspace.table(split)), ledger, workspace.table(split).name)
         for split in SPLITS
     }
+    for split in SPLITS[1:]:
+        if tables[split].is_empty():
+            raise DataError(
+                f"{workspace.table(split)} has no rows; check split.fractions and sample, then run split again"
+            )
     shared = leakage.refuse_leaks(tables, config.split.unit, find_identical(workspace.slices))
     cards = [] if config.evaluate.predictions else read_cards(evaluated_models.files(workspace))
     if config.evaluate.predictions:
@@ -71,6 +79,7 @@ def _facts(
     natural = train.filter(~pl.col(IMAGE_ID).map_elements(is_augmented, pl.Boolean))
     file = config.evaluate.predictions
     return {
+        "workspace": True,
         "name": config.name,
         "model": " + ".join(sorted({card.model for card in cards})) or (file.name if file else ""),
         "models": evaluated_models.describe(cards, workspace) if cards else [],
@@ -90,7 +99,9 @@ def _facts(
         "data_notes": [_NEIGHBOURS] if config.train.input == "neighbours" else [],
         "agreement": None,
         "incoherent": 0,
-        "provenance": provenance() | {"files": _files(workspace)},
+        "provenance": provenance()
+        | settings_of(config.model_dump(mode="json", by_alias=True), config.seed)
+        | {"files": _files(workspace)},
     }
 
 
@@ -100,9 +111,22 @@ _NEIGHBOURS = (
 )
 
 
+def settings_of(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """What names the settings in the provenance: the seed, and the SHA-256 of the config as JSON with sorted keys."""
+    return {"seed": seed, "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()}
+
+
 def _files(workspace: Workspace) -> dict[str, dict[str, str]]:
-    """What the figures rest on, by name and SHA-256."""
+    """What the figures rest on, by name and SHA-256.
+
+    Raises:
+        DataError: one of them is missing.
+    """
+    for file in (workspace.config.evaluate.predictions, workspace.config.evaluate.compare_with):
+        if file is not None:
+            refuse_unreadable(file, "predictions")
     named = {
+        "Training labels": workspace.table("train"),
         "Validation labels": workspace.table("val"), "Test labels": workspace.table("test"), "Split": workspace.splits,
         "Ledger": workspace.slices, "Predictions": workspace.config.evaluate.predictions,
         "Compared with": workspace.config.evaluate.compare_with,

@@ -101,6 +101,12 @@ def select(predictions: pl.DataFrame, split: str) -> Scored:
     )
 
 
+def calibrated(predictions: pl.DataFrame, split: str) -> NDArray[np.float32]:
+    """The probabilities of one split that are reported, (n, 6), in the rows' order."""
+    rows = predictions.filter(pl.col("split") == split)
+    return rows.select(f"calibrated_{label}" for label in LABELS).to_numpy()
+
+
 def with_calibrated(table: pl.DataFrame, reported: Mapping[str, NDArray[np.float32]]) -> pl.DataFrame:
     """Add the probabilities that are reported, `calibrated_<label>` (Float32); by split, in the table's order."""
     values = np.concatenate([reported[split] for split in table["split"].unique(maintain_order=True)])

@@ -40,6 +40,7 @@ def subtypes_among_positives(sample: Sample, replicates: int, rng: np.random.Gen
             sample.patients[positive],
             replicates,
             rng,
+            sample.level,
         )
         named = zip(("model", "p_any", "difference"), pair, strict=True)
         found[subtype] = {"positives": int(truth[:, column].sum())} | {name: each.as_json() for name, each in named}
@@ -57,6 +58,7 @@ def compare_with_baseline(
         sample.patients[usable],
         replicates,
         rng,
+        sample.level,
     )
     return {
         "slices": int(usable.sum()),

@@ -1,5 +1,6 @@
 """A report: metrics.json, .csv and .parquet, figures as PNG and SVG, and report.html, one self-contained file."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from markupsafe import Markup
 
 from ich.calibration import METHODS
 from ich.config import Experiment, Train
-from ich.evaluation import cards, findings
+from ich.evaluation import cards, findings, terminal, wording
 from ich.evaluation.figures import report_figures
 from ich.evaluation.figures.drawing import Picture, inline
 from ich.evaluation.figures.report_figures import DESCRIPTIONS
@@ -19,7 +20,7 @@ from ich.evaluation.findings import Found
 from ich.evaluation.statistics.sample import Sample
 from ich.files import write_text
 from ich.labels import LABELS
-from ich.level_names import AIMS, NOUNS, Level
+from ich.level_names import AIMS, NOUNS, Level, noun
 from ich.page import environment
 
 PAGE = "report.html"
@@ -69,7 +70,10 @@ def _render(
         **content,
         labels=LABELS,
         nouns=NOUNS,
+        noun=noun,
         aims=AIMS,
+        told=_told(content),
+        subgroup_rows=_subgroup_rows(content),
         shown_levels=_different_levels(content),
         methods=METHODS,
         figures={name: _inline(name, each) for name, each in figures.items() if not name.startswith("cm_")},
@@ -79,15 +83,42 @@ def _render(
         config=yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False) if config else "",
         enough_patients=ENOUGH_PATIENTS,
         few_patients=_few_patients(content),
+        chosen_on=wording.chosen_on(content, plateau=config is not None and config.train.schedule == "plateau"),
         windows=_windows(config) if config else [],
         training_sees=_training_sees(config.train) if config else "",
     )  # fmt: skip
 
 
+def _told(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Sentences that depend on where thresholds are from, and the mean AUROC of the subtypes among positives."""
+    return {
+        "thresholds": wording.thresholds_told(content["thresholds"][content["levels"][0]]),
+        "levels_differ": wording.levels_differ(content),
+        "by_youden": wording.by_youden(content),
+        "contradictions": wording.contradictions(content),
+        "subtypes_apart": terminal.told_apart(content),
+    }
+
+
+def _subgroup_rows(content: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Subgroups by what tells them apart, as the page shows them: without what repeats another row.
+
+    A lone kind of repair is the same slices as `any repair`. A grouping with one group only stays in metrics.json.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for group in (content["subgroups"] or {"groups": []})["groups"]:
+        found.setdefault(group["by"], []).append(group)
+    if "repair" in found:
+        kinds = [each for each in found["repair"] if each["name"] not in ("none", "any repair", "not known")]
+        if len(kinds) == 1:
+            found["repair"] = [each for each in found["repair"] if each["name"] != "any repair"]
+    return found
+
+
 def _different_levels(content: Mapping[str, Any]) -> list[Level]:
     """The levels, without patients where each has one series: these would be the same figures again."""
     of_test = content["splits"]["test"]["levels"]
-    same = "patient" in of_test and of_test["patient"]["n"] == of_test["series"]["n"]
+    same = {"series", "patient"} <= of_test.keys() and of_test["patient"]["n"] == of_test["series"]["n"]
     return [level for level in content["levels"] if level != "patient" or not same]
 
 
@@ -124,8 +155,16 @@ def _few_patients(content: Mapping[str, Any]) -> dict[str, int]:
 
 def _environment() -> jinja2.Environment:
     found = environment(Path(__file__).parent)
-    found.filters |= {"figure": _figure, "interval": _interval, "decimal": _known_decimal}
+    found.filters |= {
+        "figure": _figure, "interval": _interval, "decimal": _known_decimal, "at_threshold": wording.at_threshold,
+        "sections": _sections,
+    }  # fmt: skip
     return found
+
+
+def _sections(body: str) -> list[tuple[str, str]]:
+    """Id and title of each section of a page, in order."""
+    return re.findall(r'<h2 id="([^"]+)">([^<]+)</h2>', body)
 
 
 def _figure(estimate: Mapping[str, Any], digits: int = 3) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ich.evaluation import wording
 from ich.labels import LABELS
-from ich.level_names import NOUNS
+from ich.level_names import noun
 
 COLUMNS = {
     "auroc": "AUROC [95 % interval]",
@@ -19,18 +20,19 @@ COLUMNS = {
 }
 
 
-def print_results(console: Console, content: Mapping[str, Any], report: Path) -> None:
+def print_results(console: Console, content: Mapping[str, Any], report: Path | None = None) -> None:
     """Print the test results and where the report is.
 
     Args:
         console: where to.
         content: what metrics.json holds.
-        report: path of report.html.
+        report: path of report.html; None where another line names it.
     """
     console.print(results_table(content))
     for line in _lines(content):
         console.print(line, highlight=False)
-    console.print(f"report: {report}", soft_wrap=True, highlight=False, markup=False)
+    if report:
+        console.print(f"report: {report}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _lines(content: Mapping[str, Any]) -> list[str]:
@@ -45,9 +47,10 @@ def _lines(content: Mapping[str, Any]) -> list[str]:
             f", of calling all negative {guess[level]['exact_match']:.3f}",
         )
     lines = [
+        f"sens., spec. and F1 {_at_thresholds(content)}",
         f"weighted log loss {number(loss)}{against[0]}",
         f"exact match of six labels {number(match)}{against[1]}",
-        f"mean AUROC of subtypes among the {positive:,} positive {NOUNS[level]} {_told_apart(content)}",
+        f"mean AUROC of subtypes among the {positive:,} positive {noun(positive, level)} {told_apart(content)}",
         *_lines_of_whole(content),
         *_line_of_calibration(content),
     ]
@@ -60,10 +63,22 @@ def _lines(content: Mapping[str, Any]) -> list[str]:
     if len(models := content["models"]) > 1:
         lines.insert(0, f"mean of {len(models)} models: {', '.join(model['file'] for model in models)}")
     if called := test["subtype_called_without_any"]:
-        lines.append(f"called for a subtype but not for any: {called:,} (each label has its own threshold)")
-    of_patients = f" of {test['patients']:,} patients" if content["patients_known"] and level != "study" else ""
-    lines.append(f"{test['n']:,} test {NOUNS[level]}{of_patients}. Research use only; not a medical device.")
+        why = " (each label has its own threshold)" if wording.labels_differ(content) else ""
+        lines.append(f"called for a subtype but not for any: {called:,}{why}")
+    n, patients = test["n"], test["patients"]
+    told = content["patients_known"] and level != "study"
+    of_patients = f" of {patients:,} {noun(patients, 'patient')}" if told else ""
+    lines.append(f"{n:,} test {noun(n, level)}{of_patients}. Research use only; not a medical device.")
     return [*lines, "Phantom data: these figures say nothing about patients."] if content["phantom"] else lines
+
+
+def _at_thresholds(content: Mapping[str, Any]) -> str:
+    """At which thresholds the table's decisions are: the one value, or that each label has its own; and from where."""
+    thresholds = content["thresholds"][content["levels"][0]].values()
+    if not wording.labels_differ(content) and len({each["source"] for each in thresholds}) == 1:
+        return wording.at_threshold(next(iter(thresholds)))
+    origins = dict.fromkeys(wording.origin(each["source"]) for each in thresholds)
+    return f"at each label's own threshold ({'; '.join(origins)})"
 
 
 def _lines_of_whole(content: Mapping[str, Any]) -> list[str]:
@@ -71,7 +86,7 @@ def _lines_of_whole(content: Mapping[str, Any]) -> list[str]:
     lines = []
     of_test = content["splits"]["test"]["levels"]
     for level in content["levels"][1:]:
-        if level == "patient" and of_test[level]["n"] == of_test["series"]["n"]:
+        if level == "patient" and "series" in of_test and of_test[level]["n"] == of_test["series"]["n"]:
             continue  # each has one series: the same figures
         found = of_test[level]
         figures, counts = found["figures"]["any"], found["counts"]["any"]
@@ -87,8 +102,9 @@ def _line_of_calibration(content: Mapping[str, Any]) -> list[str]:
     if not content["calibration"]:
         return []
     before = content["before_calibration"]["figures"]["all labels"]["weighted_log_loss"]
-    methods = ", ".join(f"{label} {each['method']}" for label, each in content["calibration"]["labels"].items())
-    return [f"weighted log loss before calibration {number(before)}; calibrated by {methods}"]
+    labels = content["calibration"]["labels"].items()
+    methods = "; ".join(f"{label} {each['method'].replace('_', ' ')}" for label, each in labels)
+    return [f"weighted log loss before calibration {number(before)}", f"calibration: {methods}"]
 
 
 def results_table(content: Mapping[str, Any]) -> Table:
@@ -123,7 +139,7 @@ def number(figure: Mapping[str, Any]) -> str:
     return f"{figure['value']:.3f}{interval}"
 
 
-def _told_apart(content: Mapping[str, Any]) -> str:
+def told_apart(content: Mapping[str, Any]) -> str:
     """Mean AUROC of the subtypes among positive slices, over those for which it is defined."""
     aucs = [each["model"]["value"] for each in content["among_positives"]["subtypes"].values()]
     known = [auc for auc in aucs if auc is not None]
@@ -174,8 +190,9 @@ def comparison_markdown(content: Mapping[str, Any]) -> list[str]:
 
 def comparison_legend(content: Mapping[str, Any]) -> list[str]:
     """What the figures of a comparison are of."""
+    slices, patients = content["test_slices"], content["test_patients"]
     lines = [
-        f"{content['test_slices']:,} test slices of {content['test_patients']:,} patients, one training each; 95 % "
+        f"{slices:,} test {noun(slices, 'slice')} of {patients:,} {noun(patients, 'patient')}, one training each; 95 % "
         "intervals over patients, the same draws for all models: another seed of training would differ too. Images/s "
         "of training, stage by stage, on this machine; its time is with validation.",
         *_tests_by_patient(content["candidates"]),

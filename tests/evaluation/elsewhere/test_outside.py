@@ -17,7 +17,7 @@ SLICES, PATIENTS = 60, 15
 
 
 @pytest.fixture
-def tables(tmp_path):
+def tables(tmp_path, quick_figures):
     """Writes labels and predictions of 60 slices, with or without their patients."""
 
     def write(**more):
@@ -52,7 +52,8 @@ def test_three_levels_where_patients_are_known(tmp_path, tables, capfd):
     printed = capfd.readouterr()
     assert json.loads(printed.out)["results"][0]["label"] == "any"
     found = content(tmp_path)
-    assert found["levels"] == ["slice", "series", "patient"]
+    assert found["levels"] == ["slice", "patient"]  # no series is told
+    assert found["prevalence"] is None  # every patient is positive
     figure = found["splits"]["test"]["levels"]["slice"]["figures"]["any"]["auroc"]
     assert figure["value"] == pytest.approx(roc_auc_score(truth[:, 0], probabilities[:, 0]))
     assert figure["low"] < figure["value"]
@@ -72,7 +73,23 @@ def test_without_patients_there_are_no_intervals_and_the_report_says_so(tmp_path
     assert (found["levels"], found["patients_known"]) == (["slice"], False)
     assert found["splits"]["test"]["levels"]["slice"]["figures"]["any"]["auroc"]["low"] is None
     assert found["splits"]["test"]["levels"]["slice"]["patients"] is None
-    assert "Patients are not known" in (tmp_path / "report" / "report.html").read_text()
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "Patients are not known" in page
+    assert "No intervals: patients are not known." in page
+    texts = [page, *((tmp_path / "report" / f"metrics.{ending}").read_text() for ending in ("json", "csv"))]
+    assert all("no interval: patients are not known" in text for text in texts)
+    assert not any("asked for" in text for text in texts)
+
+
+def test_a_threshold_of_the_config_is_told_as_what_it_is(tmp_path, tables, capfd):
+    tables()
+    assert evaluate(tmp_path, "--threshold", "0.3") == 0
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "at 0.3 (the config)" in page
+    assert "All six thresholds are 0.3, from the config." in page
+    assert "Each label has its own threshold" not in page
+    assert "threshold for number" not in page
+    assert "sens., spec. and F1 at 0.3 (the config)" in capfd.readouterr().err
 
 
 def test_three_readers_are_scored_by_study(tmp_path):
@@ -96,6 +113,8 @@ def test_three_readers_are_scored_by_study(tmp_path):
     assert found["agreement"]["any"]["pairs"]["R1-R2"]["cohen_kappa"] == 1
     page = (tmp_path / "report" / "report.html").read_text()
     assert "nothing is scored by slice" in page
+    assert "Labels are of whole studies, from CQ500. Patients are not known: each study counts as a patient" in page
+    assert not any(wrong in page for wrong in ("studys", "seriess", "slice_index"))
     assert "Fleiss' kappa" in page
 
 
@@ -161,7 +180,7 @@ def test_thresholds_come_from_a_calibration_file_but_not_of_the_slices_that_are_
     [
         (["--predictions", "a.csv"], "give -c CONFIG, or else all of"),
         (["-c", "configs/demo.yaml", "--labels", "a.csv"], "are for evaluation without a config"),
-        (["--predictions", "a", "--labels", "b", "--output", "c", "--name", "x"], "not a key of evaluate"),
+        (["--predictions", "a", "--labels", "b", "--output", "c", "--name", "x"], "--name needs a config"),
         (["--predictions", "a", "--labels", "b", "--output", "c", "--threshold", "2"], "threshold"),
     ],
 )

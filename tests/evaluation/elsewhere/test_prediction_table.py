@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import polars as pl
 import pytest
@@ -73,7 +75,8 @@ def test_a_row_a_study(tmp_path, column):
         ("", "is empty"),
         (f"ImageID,{NAMES}\n", "has a header but no rows"),
         (b"PAR1 and no more", "cannot be read as Parquet"),
-        (WIDE.encode("utf-16"), "cannot be read as CSV|no column that names the image"),
+        (WIDE.encode("utf-16"), "p.csv is UTF-16; save it as UTF-8"),
+        (WIDE.replace(",", ";"), "its columns are parted by ;: save it with commas"),
         (WIDE.replace("ImageID", "who"), r"no column that names the image .*\(it has who, any"),
         (WIDE.replace("subdural", "sdh"), "lacks a column for subdural .*it has imageid, any"),
         (WIDE.replace(",any,", ",anything,"), "lacks a column for any: .* largest of the five"),
@@ -82,6 +85,7 @@ def test_a_row_a_study(tmp_path, column):
         (WIDE.replace("ImageID,any", "any,any,ImageID").replace("ID", "0,0,ID"), "the column any twice"),
         (WIDE.replace("ID_b", "ID_a"), "row 2: ImageID ID_a stands in row 1 too, with other values \\(1 such rows\\)"),
         (f"ImageID,{NAMES}\nID_a,{ROWS[0]}\na.dcm,{ROWS[0]}\n", "ID_a stands in row 1 too, with the same values"),
+        (WIDE.replace("ImageID", " Patient ").replace("ID_b", "ID_a"), "row 2: of a patient who stands in row 1 too"),
         (LONG + LONG.splitlines()[1], "row 13: ID ID_a_any stands in row 1 too, with the same values"),
         (WIDE.replace("0.4", ""), "row 1: subarachnoid must be a number .*, got (None|'') \\(1 such rows\\)"),
         (WIDE.replace("0.05", "NaN"), "row 2: intraventricular must be a number in .*, got 'NaN'"),
@@ -90,6 +94,8 @@ def test_a_row_a_study(tmp_path, column):
         (WIDE.replace("0.9,", "-4.2,"), "any must lie in .*between -4.2 and 1\\), got '-4.2' .* if they are logits"),
         (WIDE.replace("0.9,", "97,"), "row 1: any must lie in .*between 0 and 97\\).* percent"),
         (WIDE.replace("0.9,", "1.0000001,"), "clip them"),
+        (WIDE + f"ID_c,97{ROWS[0][3:]}\n", "row 3: any must lie in .*between 0 and 97\\), got '97' .*; correct it$"),
+        (LONG.replace(",0.05", ",-7"), "row 10: .*; correct it$"),
         (WIDE.replace("ID_a", " "), "row 1: ImageID is empty"),
         ("\n".join(LONG.splitlines()[:-1]), "row 7: ID_b has no row for subdural \\(1 such images\\)"),
         (LONG.replace("ID_b_any", "ID_b_all"), "row 7: ID must look like <image>_<label>, got 'ID_b_all'"),
@@ -101,6 +107,7 @@ def test_what_cannot_be_scored_is_refused_in_one_line(tmp_path, content, message
     with pytest.raises(DataError, match=message) as caught:
         read(tmp_path, content)
     assert str(caught.value).isprintable()
+    assert "truncate_ragged_lines" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there_and_a_folder(tmp_path):
@@ -108,6 +115,32 @@ def test_a_file_that_is_not_there_and_a_folder(tmp_path):
         read_predictions(tmp_path / "nowhere.csv")
     with pytest.raises(DataError, match="is a folder"):
         read_predictions(tmp_path)
+
+
+def test_a_name_that_is_not_utf_8(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.csv")
+    for content in (WIDE, "PAR1"):
+        path.write_text(content)
+        with pytest.raises(DataError, match=r"caf\\xe9.csv: its name is not UTF-8; rename it"):
+            read_predictions(path)
+
+
+def test_of_our_own_table_the_reported_probabilities_are_taken(tmp_path):
+    raw = pl.read_csv(WIDE.encode()).rename({label: f"probability_{label}" for label in LABELS})
+    both = raw.with_columns(pl.lit(position / 10).alias(f"calibrated_{label}") for position, label in enumerate(LABELS))
+    both.write_parquet(tmp_path / "p")
+    np.testing.assert_array_equal(read_predictions(tmp_path / "p").select(LABELS).to_numpy(), [np.arange(6) / 10] * 2)
+    both.drop("calibrated_subdural").write_parquet(tmp_path / "p")
+    np.testing.assert_array_equal(read_predictions(tmp_path / "p").select(LABELS).to_numpy(), VALUES)
+
+
+def test_a_blank_is_no_patient(tmp_path):
+    table = pl.read_csv(WIDE.encode()).with_columns(patient=pl.Series(["", " "]), series=pl.lit(" s "))
+    table.write_parquet(tmp_path / "p")
+    table.write_csv(tmp_path / "p.csv")
+    for name in ("p", "p.csv"):
+        found = read_predictions(tmp_path / name)
+        assert (found["patient"].null_count(), found["series"].to_list()) == (2, ["s", "s"])
 
 
 def test_columns_of_a_parquet_file_that_are_neither_text_nor_numbers(tmp_path):

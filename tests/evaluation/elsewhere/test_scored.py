@@ -1,9 +1,11 @@
+import os
+
 import numpy as np
 import polars as pl
 import pytest
 
 from ich.errors import DataError
-from ich.evaluation.elsewhere.scored import on_labels, on_splits
+from ich.evaluation.elsewhere.scored import Elsewhere, on_labels, on_splits
 from ich.labels import LABELS
 
 DRAW = np.random.default_rng(5)
@@ -49,9 +51,9 @@ def test_what_does_not_fit_is_refused(tmp_path):
         with pytest.raises(DataError, match=message):
             on_splits(saved(tmp_path, "p.csv", found), {"test": labels(truth, patient="p", study="s", series="r")})
 
-    refused(wide(["ID_a"]), IDS, "2 of 3 labelled images have no prediction, e.g. ID_b, ID_c")
+    refused(wide(["ID_a"]), IDS, r"2 of 3 labelled images have no prediction in .*p\.csv, e.g. ID_b, ID_c")
     refused(wide(["1.2.3"]), IDS, "none of the 3 .* labels name ID_a, predictions ID_1.2.3; do the two files belong")
-    refused(wide(["A"], "study"), IDS, "predictions are by study, the labels by image")
+    refused(wide(["A"], "study"), IDS, r"predictions .*p\.csv are by study, the labels by image")
     refused(wide(IDS, split=["test", "train", "test"]), IDS, "1 of the predictions .* of split train by their own")
     refused(wide(["x/ID_a.dcm", "y/ID_a.dcm"], "file"), ["ID_a"], r"several predictions, e.g. ID_a \(x/ID_a.dcm, y/")
 
@@ -61,11 +63,16 @@ def test_labels_by_image_with_and_without_patients(tmp_path):
     alone = on_labels(predictions, saved(tmp_path, "l.csv", labels(IDS)))
     assert (alone.patients_known, alone.patients.tolist()) == (False, IDS)
     told = on_labels(predictions, saved(tmp_path, "l.csv", labels(IDS, patient=["p", "p", ""])))
-    assert (told.patients_known, told.patients.tolist()) == (True, ["p", "p", "ID_c"])
+    assert (told.patients_known, told.patients.tolist()) == (False, ["p", "p", "ID_c"])
+    assert told.notes == ("Patients are known of 2 of 3 slices only: counted as unknown.",)
+    assert (alone.notes, alone.series_known) == ((), False)
     by_predictions = on_labels(
         saved(tmp_path, "q.csv", wide(IDS, patient=["p", "q", "q"])), saved(tmp_path, "l.csv", labels(IDS))
     )
-    assert by_predictions.patients.tolist() == ["p", "q", "q"]
+    assert (by_predictions.patients_known, by_predictions.patients.tolist()) == (True, ["p", "q", "q"])
+    blank = on_labels(predictions, saved(tmp_path, "l.csv", labels(IDS, patient=[" "] * 3, series=[" ", "s", ""])))
+    assert (blank.patients_known, blank.series_known, blank.notes) == (False, True, ())
+    assert blank.series.tolist() == ["ID_a", "s", "ID_c"]
     long = "ID,Label\n" + "".join(f"{each}_{label},0\n" for each in IDS for label in LABELS)
     (tmp_path / "long.csv").write_text(long)
     np.testing.assert_array_equal(on_labels(predictions, tmp_path / "long.csv").probabilities, alone.probabilities)
@@ -86,7 +93,8 @@ def test_cq500_by_folder_and_by_study(tmp_path):
     values = found.select(LABELS).to_numpy()
     np.testing.assert_array_equal(result.probabilities, [values[2:4].max(axis=0), values[:2].max(axis=0)])
     np.testing.assert_array_equal(result.truth, [[1, 0, 1, 0, 0, 0], [0] * 6])
-    assert result.unanimous.all()
+    assert result.notes[0] == "Labels are of whole studies, from CQ500."
+    assert result.notes[1].startswith("Patients are not known: each study counts as a patient of its own")
     assert result.agreement["any"]["fleiss_kappa"] == 1
     by_study = wide(["CQ500CT10", "CQ500-CT-1"], "name")
     result = on_labels(saved(tmp_path, "p.csv", by_study), tmp_path / "reads.csv")
@@ -102,24 +110,99 @@ def test_ct_ich_by_patient_and_unknown_labels(tmp_path):
     assert result.known.tolist() == [[True, True, True, False, True, True], [True] * 6]
     assert not result.truth[~result.known].any()
     np.testing.assert_array_equal(result.probabilities[0], found.select(LABELS).to_numpy()[:2].max(axis=0))
-    assert (result.agreement, result.unanimous) == (None, None)
+    assert (result.agreement, result.series_known) == (None, False)
 
 
 def test_studies_that_do_not_fit(tmp_path):
     (tmp_path / "l.csv").write_text(f"study,{NAMES}\n" + "".join(f"S-{n},0,0,0,0,0,0\n" for n in range(4)))
 
-    def scored(found, subset=False):
-        return on_labels(saved(tmp_path, "p.csv", found), tmp_path / "l.csv", subset)
+    def scored(found):
+        return on_labels(saved(tmp_path, "p.csv", found), tmp_path / "l.csv")
 
     some = wide(["S0", "S1"], "study")
-    with pytest.raises(DataError, match="2 of 4 labelled studies have no prediction, e.g. S-2, S-3"):
+    with pytest.raises(DataError, match=r"2 of 4 labelled studies have no prediction in .*p\.csv, e.g. S-2, S-3"):
         scored(some)
-    result = scored(some, subset=True)
-    assert (result.ids.tolist(), result.notes[-1][:9]) == (["S-0", "S-1"], "2 studies")
-    for subset in (False, True):
-        with pytest.raises(DataError, match="none of the 4 labelled studies .* labels name S-0, predictions T0"):
-            scored(wide(["T0"], "study"), subset)
-    with pytest.raises(DataError, match="fits the studies S-0 and S-1"):
+    with pytest.raises(DataError, match="none of the 4 labelled studies .* labels name S-0, predictions T0"):
+        scored(wide(["T0"], "study"))
+    with pytest.raises(DataError, match=r"none of the 4 labelled studies has a prediction in .*p\.csv; do the two"):
+        scored(wide(["Ann Lee"], "patient"))  # whose name is not told
+    with pytest.raises(DataError, match="fits two studies of the labels, S-0 and S-1, by"):
         scored(wide(["S0/S1/a.dcm"], "file"))
-    with pytest.raises(DataError, match="S-0 and S0 of the predictions are both study S-0"):
+    with pytest.raises(DataError, match=r"are of one study of the labels, S-0 \(2 such rows\)"):
         scored(wide(["S-0", "S0"], "study"))
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (wide(["Ann Lee", "Bo-Li"], "patient"), r"1 of 3 labelled studies .*p\.csv, e.g. that of row 3; predict"),
+        (wide(["Dee Poe"], "patient"), r"none of the 3 labelled studies has a prediction in .*p\.csv; do the two"),
+        (wide(["/d/Dee Poe/a.dcm"], "file"), r"none of the 3 .*p\.csv; do the two"),
+        (wide(["Bo Li/Ann Lee/a.dcm"], "file"), "two studies of the labels, that of row 2 and that of row 1, by"),
+        (wide(["Bo Li", "Bo-Li"], "patient"), r"one study of the labels, that of row 2 \(2 such rows\)"),
+    ],
+)
+def test_no_message_names_a_patient(tmp_path, found, message):
+    (tmp_path / "l.csv").write_text(f"patient,{NAMES}\nAnn Lee,0,0,0,0,0,0\nBo Li,0,0,0,0,0,0\nCy Roe,0,0,0,0,0,0\n")
+    with pytest.raises(DataError, match=message) as caught:
+        on_labels(saved(tmp_path, "p.csv", found), tmp_path / "l.csv")
+    assert not any(name in str(caught.value) for name in ("Ann", "Bo", "Cy", "Dee"))
+
+
+def test_studies_without_a_patient_are_patients_of_their_own(tmp_path):
+    (tmp_path / "l.csv").write_text(f"study,patient,{NAMES}\nA, ,1,0,0,0,0,0\nB,,1,1,0,0,0,0\nC,P,0,0,0,0,0,0\n")
+    found = wide(["A", "B", "C"], "study", patient=[" ", "", None])
+    result = on_labels(saved(tmp_path, "p.csv", found), tmp_path / "l.csv")
+    assert (result.patients.tolist(), result.patients_known) == (["A", "B", "P"], True)
+    assert result.notes[:2] == (
+        "Labels are of whole studies, from a table with a row a study.",
+        "1 study has any, but no subtype.",
+    )
+    assert result.notes[2].startswith("The patients of 2 studies are not known")
+
+
+def test_label_files_of_spreadsheets(tmp_path):
+    """Columns in any case and order; what is wrong with them is said to a user, not to a step of ours."""
+    predictions = saved(tmp_path, "p.csv", wide(IDS))
+    right = labels(IDS, ["ID_b"], patient=["p", "q", "r"])
+    plain = on_labels(predictions, saved(tmp_path, "l.csv", right))
+    for image in ("IMAGEID", "image_id", "Id"):
+        other = right.rename({"ImageID": image} | {name: name.title() for name in ("patient", *LABELS)})
+        found = on_labels(predictions, saved(tmp_path, "l.csv", other.select(reversed(other.columns))))
+        assert (found.ids.tolist(), found.patients.tolist()) == (IDS, ["p", "q", "r"])
+        np.testing.assert_array_equal(found.truth, plain.truth)
+    long = right.unpivot(LABELS, index="ImageID").select(id=pl.format("{}_{}", "ImageID", "variable"), LABEL="value")
+    np.testing.assert_array_equal(on_labels(predictions, saved(tmp_path, "l.csv", long)).truth, plain.truth)
+
+    def refused(content, message):
+        path = tmp_path / "l.csv"
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=message) as caught:
+            on_labels(predictions, path)
+        assert "run the step" not in str(caught.value)
+        assert "truncate_ragged_lines" not in str(caught.value)
+
+    text = right.write_csv()
+    refused(text.encode("utf-16"), r"l\.csv is UTF-16; save it as UTF-8")
+    refused(text.replace(",", ";").encode(), "its columns are parted by ;: save it with commas")
+    refused(
+        text.replace("ID_a,p,0", "\nID_a,p,7").encode(), r"row 2: labels must be 0 or 1 \(1 such rows\); correct it"
+    )
+    refused(text.replace("ID_a,p,0", "ID_a,p,").encode(), "row 1: labels must be 0 or 1")
+    refused(text.replace("subdural", "sdh").encode(), "lacks the column subdural; correct it")
+    refused(f"{text}ID_d,s{',0' * 7}\n".encode(), "cannot be read as CSV")
+    for path, message in [
+        (tmp_path, "it is a folder"), (tmp_path / "no.csv", "it does not exist"),
+        (tmp_path / os.fsdecode(b"\xff.csv"), r"\\xff\.csv: its name is not UTF-8; rename it"),
+    ]:  # fmt: skip
+        with pytest.raises(DataError, match=message):
+            on_labels(predictions, path)
+
+
+def test_incoherent_counts_the_rows_that_are_scored():
+    probabilities = np.full((4, 6), 0.5)
+    probabilities[1:3, 4] = 0.6
+    names = np.array(list("abcd"))
+    given = Elsewhere("slice", names, names, names, probabilities > 1, probabilities < 1, probabilities, True, True, 0)
+    assert given.incoherent == 2
+    assert given._replace(probabilities=probabilities[:2]).incoherent == 1

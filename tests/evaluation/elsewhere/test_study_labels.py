@@ -47,7 +47,6 @@ def test_cq500_is_what_two_of_three_readers_say(tmp_path):
     assert known(labels.table, "any") == [True, True, False, None, False]
     assert known(labels.table, "intraparenchymal") == [True, False, False, None, True]
     assert known(labels.table, "subarachnoid") == [False, False, False, False, False]  # two zeros outvote the unknown
-    assert known(labels.table, "unanimous") == [False, False, True, False, False]
     assert (labels.any_alone, labels.subtype_alone) == (1, 1)
     found = labels.agreement["any"]
     assert (found["studies"], found["unanimous_positive"], found["unanimous_negative"], found["split"]) == (4, 1, 1, 2)
@@ -78,6 +77,17 @@ def test_a_table_of_studies_with_and_without_any(tmp_path):
     )
     assert labels.table["any"].to_list() == [True, None, False]
     assert labels.table["patient"].to_list() == ["P", "P", "Q"]
+    assert labels.table["row"].to_list() == [1, 2, 3]
+
+
+PATIENTS = ("", " ", '" "', "P")
+
+
+def test_blank_patients_are_not_one_patient(tmp_path):
+    rows = "".join(f"{study},{patient},0,0,0,0,0\n" for study, patient in zip("ABCD", PATIENTS, strict=True))
+    labels = read_study_labels(written(tmp_path, f"study,Patient,{','.join(SUBTYPES)}\n{rows}"))
+    assert labels.table["patient"].to_list() == [None, None, None, "P"]
+    assert not labels.by_patient
 
 
 @pytest.mark.parametrize(

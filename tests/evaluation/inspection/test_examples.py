@@ -1,6 +1,5 @@
 import numpy as np
 
-from ich.evaluation.gating import account
 from ich.evaluation.inspection.examples import KINDS, choose
 
 
@@ -27,12 +26,3 @@ def test_every_patient_comes_once_before_any_comes_twice():
     for seed in range(5):
         chosen = choose(truth, truth, patients, 4, seed)
         assert sorted(patients[row] for row, _ in chosen) == ["a", "b", "c", "d"]
-
-
-def test_the_gates_account_by_hand():
-    truth = np.zeros((4, 6), bool)
-    truth[0, [0, 5]] = truth[1, [0, 5]] = True
-    told = account(truth, np.array([True, False, False, True]))
-    assert (told["slices"], told["gated_away"]) == (4, 2)
-    assert told["labels"]["any"] == {"missed": 1, "positives": 2}
-    assert told["labels"]["epidural"] == {"missed": 0, "positives": 0}

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ich.evaluation.inspection.mistakes import FALSE_NEGATIVE, FALSE_POSITIVE, confident, isolated
+from ich.evaluation.inspection.to_look_at import find
+from ich.evaluation.statistics.sample import Sample
 from ich.labels import LABELS
 
 
@@ -15,6 +17,21 @@ def columns(of_any):
     """(n, 6), the other labels False or 0."""
     values = np.asarray(of_any)
     return np.column_stack([values, *[np.zeros_like(values)] * 5])
+
+
+def test_none_is_shown_where_none_is_asked_for_and_one_of_each_where_one_is():
+    truth = columns([False, True, False, False, True, False])
+    p = np.where(truth, 0.1, 0.9) * [1, 0, 0, 0, 0, 0]
+    p[:, 0] = [0.1, 0.9, 0.1, 0.9, 0.1, 0.9]
+    sample = Sample(truth, p, p >= 0.5, np.array(list("aaabbb")))
+    places = pl.DataFrame({"series": list("sssttt"), "slice_index": [0, 1, 2] * 2})
+    shown = {}
+    for number in (0, 1, 4):
+        found = find(sample, np.array([f"ID_{row}" for row in range(6)]), places, number)
+        alone = found["isolated"]["labels"]["any"]["labelled"]
+        assert alone["isolated"] == 2  # counted, whatever is shown
+        shown[number] = (len(found["confident"]), len(alone["examples"]))
+    assert shown == {0: (0, 0), 1: (2, 1), 4: (3, 2)}
 
 
 def test_the_worst_of_each_patient_comes_before_any_second():

@@ -91,6 +91,16 @@ def sample(slices, patients, seed=0):
     return Sample(truth, p, p >= 0.5, np.array([f"p{number % patients}" for number in range(slices)]))
 
 
+def drawn_by_hand(patients, losses, found, whose):
+    """95 % intervals of a mean over slices and of one over positives, patient by patient."""
+    everyone, means = np.unique(patients), ([], [])
+    for who in rng().integers(len(everyone), size=(100, len(everyone))):
+        names = everyone[who]
+        means[0].append(np.concatenate([losses[patients == name] for name in names]).mean())
+        means[1].append(np.concatenate([found[whose == name] for name in names]).mean())
+    return [tuple(np.quantile(each, [0.025, 0.975])) for each in means]
+
+
 def test_figures_against_scikit_learn():
     scans = sample(400, 40)
     table = headers(bits_stored=[12 if number % 4 else 16 for number in range(400)], signed=[False] * 400)
@@ -107,6 +117,12 @@ def test_figures_against_scikit_learn():
         assert group["log_loss"]["value"] == pytest.approx(log_loss(truth, p))
         assert group["sensitivity"]["value"] == pytest.approx(recall_score(truth, called))
         assert group["specificity"]["value"] == pytest.approx(recall_score(~truth, ~called))
+        patients = scans.patients[rows]
+        losses = -np.log(np.where(truth, p, 1 - p))
+        by_hand = drawn_by_hand(patients, losses, called[truth], patients[truth])
+        for name, interval in zip(("log_loss", "sensitivity"), by_hand, strict=True):
+            assert (group[name]["low"], group[name]["high"]) == pytest.approx(interval)
+        assert group["specificity"]["low"] < group["specificity"]["value"] < group["specificity"]["high"]
         assert group["tp"] + group["fn"] == group["positives"] == truth.sum()
         assert group["positive_patients"] == len(set(scans.patients[rows][truth]))
         assert group["few"] is (group["positive_patients"] < 10)

@@ -42,8 +42,9 @@ def test_a_score_does_not_differ_from_itself(scored):
 @pytest.mark.parametrize(("truth", "reason"), [([1, 1], "no negative slice"), ([0, 0], "no positive slice")])
 def test_one_class_is_undefined_with_the_reason(truth, reason):
     score = np.array([0.2, 0.8])
-    pair = compare_auroc(np.array(truth, bool), (score, score), np.array(["a", "b"]), 50, np.random.default_rng(0))
-    assert {each.reason for each in pair} == {reason}
+    given = np.array(truth, bool), (score, score), np.array(["a", "b"]), 50, np.random.default_rng(0)
+    assert {each.reason for each in compare_auroc(*given)} == {reason}
+    assert {each.reason for each in compare_auroc(*given, "study")} == {reason.replace("slice", "study")}
 
 
 def make_pair(noise: float, *, reverse: bool = False) -> tuple[results.Sample, results.Sample]:

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from ich.calibration import Calibrator, compose
+from ich.evaluation.leakage import ids_sha256
 from ich.evaluation.validation import calibrate
 from ich.evaluation.validation.calibrators import isotonic, platt, temperature
 from ich.labels import LABELS, SUBTYPES
@@ -240,11 +241,7 @@ def test_a_calibration_says_what_it_is_of(experiment):
     other = Rows(truth[::-1], probabilities[::-1], gated_in[::-1], patients[::-1], val.image_ids[::-1])
     again = calibrate.calibration_from(other, [card({})], Seed)
     assert again.fitted_on == found.fitted_on
-    calibrated = found.apply(probabilities, gated_in)
-    points = calibrate.with_operating_points(found, {"series": (truth, calibrated)}).operating_points["series"]
-    assert set(points) == {"youden", "sensitivity", "specificity", "f1"}
-    assert points["sensitivity"]["any"].sensitivity >= 0.95
-    assert points["sensitivity"]["any"].value in calibrated[:, 0].astype(float)
+    assert found.fitted_on.image_ids_sha256 == ids_sha256(val.image_ids)
 
 
 class Seed:

@@ -1,5 +1,8 @@
 """Evaluate without a workspace: predictions and labels from files, scored as they are, with a report of their own."""
 
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,17 @@ from ich.errors import DataError, printable
 from ich.evaluation import findings, leakage, report
 from ich.evaluation.elsewhere import scored as elsewhere
 from ich.evaluation.elsewhere.scored import Elsewhere
+from ich.evaluation.held_out import settings_of
 from ich.evaluation.inspection import to_look_at
+from ich.evaluation.statistics.results import Estimate
 from ich.evaluation.statistics.sample import Sample
 from ich.evaluation.validation.decisions import Thresholds
-from ich.files import fingerprint
+from ich.files import fingerprint, read_json
 from ich.labels import IMAGE_ID, LABELS
 from ich.level_names import Level
 from ich.workspace import provenance
+
+_ONE_LEFT = "1 row with an unknown label is left out."
 
 
 def evaluate_files(
@@ -51,7 +58,7 @@ def evaluate_files(
     reliability = {level: findings.reliability(sample) for level, sample in found.samples["test"].items()}
     headers = pl.DataFrame({IMAGE_ID: given.ids.tolist()})
     content = {
-        **_facts(given, predictions, labels),
+        **_facts(given, predictions, labels, settings, seed),
         "data_notes": notes,
         **found.content,
         "calibration": None, "before_calibration": None, "reliability": {"after": reliability, "before": {}},
@@ -60,6 +67,8 @@ def evaluate_files(
     }  # fmt: skip
     if not given.patients_known:
         _forget_patients(content)
+        content, figures = _without_intervals(content), _without_intervals(found.figures)
+        found = replace(found, figures=figures)
     report.write(output, content, found, None, None, None)
     return content
 
@@ -73,8 +82,20 @@ def refuse_output(folder: Path) -> None:
     shown = printable(folder)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"--output {shown} is a file; give a folder for the report")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / report.PAGE).is_file():
-        raise DataError(f"--output {shown} holds something else than an earlier report; give a new folder")
+    if folder.is_dir() and any(folder.iterdir()) and not _is_of_files(folder / "metrics.json"):
+        raise DataError(f"--output {shown} holds something else than an earlier report of files; give a new folder")
+    nearest = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not nearest.is_dir() or not os.access(folder if folder.is_dir() else nearest, os.W_OK):
+        raise DataError(f"--output {shown} cannot be made or written to; give another folder")
+
+
+def _is_of_files(metrics: Path) -> bool:
+    """Whether a report is one of ours, and not a workspace's; metrics.json is written first, the page last."""
+    try:
+        content = read_json(metrics)
+    except DataError:
+        return False
+    return isinstance(content, dict) and content.get("workspace") is False
 
 
 def _points(file: Path, given: Elsewhere) -> dict[Level, Thresholds]:
@@ -109,18 +130,20 @@ def _levels(given: Elsewhere) -> dict[Level, Sample]:
     return findings.at_levels(given.truth, given.probabilities, given.series, given.patients)
 
 
-def _facts(given: Elsewhere, predictions: Path, labels: Path) -> dict[str, Any]:
+def _facts(given: Elsewhere, predictions: Path, labels: Path, settings: Evaluate, seed: int) -> dict[str, Any]:
     """What the report says of data and provenance; nothing of models, which are not known."""
     files = {
         title: {"name": path.name, "sha256": fingerprint(path)}
         for title, path in (("Predictions", predictions), ("Labels", labels))
     }
     return {
-        "name": predictions.stem, "model": predictions.name, "models": [], "trained_here": False, "phantom": False,
+        "workspace": False, "name": predictions.stem,
+        "model": predictions.name, "models": [], "trained_here": False, "phantom": False,
         "split_unit": None, "shared_patients": 0, "shared_pixels": None, "patients_known": given.patients_known,
         "ledger": {}, "train": None, "raised": {}, "incoherent": given.incoherent, "agreement": _agreement(given),
         "banners": [], "gate": None, "baseline": None, "compared": None, "subgroups": None,
-        "examples": [], "provenance": provenance() | {"files": files},
+        "examples": [],
+        "provenance": provenance() | settings_of(settings.model_dump(mode="json"), seed) | {"files": files},
     }  # fmt: skip
 
 
@@ -130,6 +153,18 @@ def _forget_patients(content: dict[str, Any]) -> None:
         by_level["patients"] = None
         for each in by_level["positives"].values():
             each["patients"] = None
+
+
+def _without_intervals(found: Any) -> Any:
+    """The same with the true reason for there being no interval: none could be asked for."""
+    asked, unknown = "no interval was asked for", "no interval: patients are not known"
+    if isinstance(found, Estimate):
+        return replace(found, reason=unknown) if found.reason == asked else found
+    if isinstance(found, Mapping):
+        return {name: _without_intervals(each) for name, each in found.items()}
+    if isinstance(found, list):
+        return [_without_intervals(each) for each in found]
+    return unknown if found == asked else found
 
 
 def _with_known_labels(given: Elsewhere) -> tuple[Elsewhere, list[str]]:
@@ -143,14 +178,15 @@ def _with_known_labels(given: Elsewhere) -> tuple[Elsewhere, list[str]]:
         raise DataError("no row of the labels has all six of them; fill in what is known")
     notes = list(given.notes)
     if given.extra:
-        notes.append(f"{given.extra:,} predictions are of something without labels.")
+        are = "1 prediction is" if given.extra == 1 else f"{given.extra:,} predictions are"
+        notes.append(f"{are} of something without labels.")
     if complete.all():
         return given, notes
-    notes.append(f"{(~complete).sum():,} rows with an unknown label are left out.")
+    left = int((~complete).sum())
+    notes.append(f"{left:,} rows with an unknown label are left out." if left > 1 else _ONE_LEFT)
     names = ("ids", "patients", "series", "truth", "known", "probabilities")
     kept = {name: getattr(given, name)[complete] for name in names}
-    unanimous = None if given.unanimous is None else given.unanimous[complete]
-    return given._replace(**kept, unanimous=unanimous), notes
+    return given._replace(**kept), notes
 
 
 def _agreement(given: Elsewhere) -> dict[str, Any] | None:

@@ -5,11 +5,12 @@ from pathlib import Path
 import polars as pl
 import polars.selectors as cs
 
-from ich.errors import DataError, one_line, visible
-from ich.evaluation.elsewhere.cells import ROW, by_name, number_rows, read_cells
+from ich.errors import DataError, cause, one_line, visible
+from ich.evaluation.elsewhere.cells import ROW, by_name, number_rows, read_cells, refuse_unreadable, without_blanks
 from ich.labels import IMAGE_ID, LABELS, Label
 
 KEPT = ("patient", "study", "series", "split", "file")
+_REPORTED = "calibrated_"  # of our own tables, which hold the raw ones too
 _PREFIXES = ("", "probability_", "prob_", "pred_")  # of a label's column
 _IMAGE = ("imageid", "id", "sopinstanceuid", "image", "file", "filename", "path")  # without case and underscores
 _STUDY = ("study", "name", "patient")
@@ -22,9 +23,10 @@ def read_predictions(path: Path) -> pl.DataFrame:
 
     Three forms are taken. Wide: a column that names the image (ImageID, image_id, id, SOPInstanceUID, or `file`, whose
     last part names it), and six columns of probabilities named as the labels, with `probability_`, `prob_` or `pred_`
-    before it or not: tables of `ich predict` and predictions.parquet are such. Long: the competition's `ID,Label` with
-    a row an image and label. By study: `study`, `name` or `patient` instead of an image, and a row a study.
-    Capitals, blanks around names and values, and a byte order mark do not matter.
+    before it or not: tables of `ich predict` and predictions.parquet are such. Of the latter, the probabilities that
+    are reported are taken: `calibrated_`, where all six are there, goes before all others. Long: the competition's
+    `ID,Label` with a row an image and label. By study: `study`, `name` or `patient` instead of an image, and a row a
+    study. Capitals, blanks around names and values, and a byte order mark do not matter.
 
     Args:
         path: the file.
@@ -60,25 +62,23 @@ def image_id(name: pl.Expr) -> pl.Expr:
 
 def _read_rows(path: Path) -> pl.DataFrame:
     """The columns of text and of numbers, after `row`; a CSV's are all text."""
+    refuse_unreadable(path, "predictions")
     if not _is_parquet(path):
         return read_cells(path, "predictions")
     try:
         rows = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DataError(
-            f"predictions {path}: it cannot be read as Parquet ({one_line(error)}); save it again as CSV or Parquet"
+            f"predictions {path}: it cannot be read as Parquet ({cause(error)}); save it again as CSV or Parquet"
         ) from error
     if rows.is_empty():
         raise DataError(f"predictions {path}: it has a header but no rows; it needs a row an image")
     words = cs.categorical() | cs.enum()
-    return number_rows(
-        rows.select(cs.numeric() | cs.boolean() | cs.string() | words).with_columns(words.cast(pl.String))
-    )
+    taken = rows.select(cs.numeric() | cs.boolean() | cs.string() | words).with_columns(words.cast(pl.String))
+    return number_rows(without_blanks(taken))
 
 
 def _is_parquet(path: Path) -> bool:
-    if not path.is_file():
-        return False
     with path.open("rb") as file:
         return file.read(4) == b"PAR1"
 
@@ -92,8 +92,8 @@ def _from_wide(rows: pl.DataFrame, names: dict[str, str], path: Path) -> pl.Data
             f"(it has {one_line(', '.join(names))}); add one"
         )
     columns = _label_columns(names, path)
-    named = pl.col(plain[by]).cast(pl.String).str.strip_chars()
-    _refuse(rows.filter(named.is_null() | (named == "")), path, plain[by], "is empty", "name each row")
+    named = pl.col(plain[by]).cast(pl.String)
+    _refuse(rows.filter(named.is_null()), path, plain[by], "is empty", "name each row")
     _refuse_twice(rows, named, plain[by], list(columns.values()), path)
     image = named.str.split("/").list.last().str.split("\\").list.last() if by in _PATHS else named
     kept = {name: pl.col(plain[name]).cast(pl.String) if name in plain else pl.lit(None, pl.String) for name in KEPT}
@@ -114,6 +114,8 @@ def _from_wide(rows: pl.DataFrame, names: dict[str, str], path: Path) -> pl.Data
 
 def _label_columns(names: dict[str, str], path: Path) -> dict[Label, str]:
     """Column of each label."""
+    if all(_REPORTED + label in names for label in LABELS):
+        return {label: names[_REPORTED + label] for label in LABELS}
     columns: dict[Label, str] = {}
     for label in LABELS:
         found = [names[prefix + label] for prefix in _PREFIXES if prefix + label in names]
@@ -178,19 +180,22 @@ def _with_numbers(table: pl.DataFrame, columns: dict[str, str], path: Path) -> p
         if wrong[f"bad {name}"][0]:
             shown = table.filter(numbers.select(bad[name]).to_series()).select(ROW, pl.col(name).alias(column))
             _refuse(shown, path, column, "must be a number in [0, 1]", "fill it in or leave the image out")
+    every = numbers.select(list(columns)).to_numpy()
     for name, column in columns.items():
         if wrong[f"out {name}"][0]:
             shown = table.filter(numbers.select(out[name]).to_series()).select(ROW, pl.col(name).alias(column))
-            every = numbers.select(list(columns)).to_numpy()
             low, high = float(every.min()), float(every.max())
+            few = 2 * ((every < 0) | (every > 1)).any(axis=1).sum() < len(every)
             rule = f"must lie in [0, 1] (all lie between {low:g} and {high:g})"
-            _refuse(shown, path, column, rule, _hint(low, high))
+            _refuse(shown, path, column, rule, _hint(low, high, few))
     return numbers
 
 
-def _hint(low: float, high: float) -> str:
+def _hint(low: float, high: float, few: bool) -> str:
     if low >= -_SHORTEST and high <= 1 + _SHORTEST:
         return "clip them to [0, 1]: they are only rounded"
+    if few:  # another scale would show in most rows
+        return "correct it"
     if low >= 0 and high <= 100:
         return "divide by 100 if they are percent"
     return "if they are logits, 1 / (1 + exp(-x)) makes probabilities of them"
@@ -204,7 +209,7 @@ def _refuse_twice(rows: pl.DataFrame, key: pl.Expr, column: str, values: list[st
     later = again.filter(~pl.col("key").is_first_distinct())
     same = again.filter(pl.col("key") == pl.lit(later["key"][0], again.schema["key"]))
     agree = "the same" if same.unique(values).height == 1 else "other"
-    name = "of a patient who" if column.lower() == "patient" else f"{column} {visible(str(later[column][0]))}"
+    name = "of a patient who" if column.strip().lower() == "patient" else f"{column} {visible(str(later[column][0]))}"
     raise DataError(
         f"predictions {path}, row {later[ROW][0]}: {name} stands in row "
         f"{same[ROW][0]} too, with {agree} values ({len(later)} such rows); keep one row of each"

@@ -8,12 +8,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ich.errors import DataError
+from ich.evaluation.elsewhere.cells import by_name, read_cells, refuse_unreadable
 from ich.evaluation.elsewhere.matching import IDENTITY, Matched, match, match_studies
 from ich.evaluation.elsewhere.prediction_table import image_id, read_predictions
-from ich.evaluation.elsewhere.study_labels import read_study_labels
-from ich.labels import IMAGE_ID, LABELS, read_long_labels, read_table
+from ich.evaluation.elsewhere.study_labels import StudyLabels, read_study_labels
+from ich.labels import IMAGE_ID, LABELS, checked_table, read_long_labels
 from ich.prepare.patients import PATIENT
+
+_IMAGE = ("imageid", "image_id", "id")  # names of a label file's column of images, in any case
 
 
 class Elsewhere(NamedTuple):
@@ -28,13 +30,12 @@ class Elsewhere(NamedTuple):
         truth: (n, 6) bool; False where it is not known.
         known: (n, 6) bool: where it is.
         probabilities: (n, 6) float64 in [0, 1].
-        patients_known: whether the patients are told for images, so that intervals by patient may be given; True for
+        patients_known: whether the patient of every image is told, so that intervals by patient may be given; True for
             studies.
-        incoherent: predictions with `any` below a subtype; scored as they are.
+        series_known: whether a series is told of any image; False for studies.
         extra: predictions without a label; left out.
-        unanimous: (n,) bool: whether all readers agree on all six labels; None without readers.
         agreement: of the readers, label -> `ich.evaluation.elsewhere.agreement.agreement`; None without.
-        notes: what the report should tell of the labels, a line each.
+        notes: what the report should tell of the labels, a sentence each.
     """
 
     level: Literal["slice", "study"]
@@ -45,11 +46,15 @@ class Elsewhere(NamedTuple):
     known: NDArray[np.bool_]
     probabilities: NDArray[np.float64]
     patients_known: bool
-    incoherent: int
+    series_known: bool
     extra: int
-    unanimous: NDArray[np.bool_] | None = None
     agreement: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def incoherent(self) -> int:
+        """Rows with `any` below a subtype; they are scored as they are."""
+        return int((self.probabilities[:, :1] < self.probabilities[:, 1:]).any(axis=1).sum())
 
 
 def on_splits(predictions: Path, tables: Mapping[str, pl.DataFrame]) -> dict[str, Elsewhere]:
@@ -71,8 +76,8 @@ def on_splits(predictions: Path, tables: Mapping[str, pl.DataFrame]) -> dict[str
     everyone = pl.concat(
         [table.select(IMAGE_ID, *IDENTITY, *LABELS, scored=pl.lit(split)) for split, table in tables.items()]
     )
-    extra = match(found, everyone).extra
-    return {split: _by_slice(match(found, table), extra) for split, table in tables.items()}
+    extra = match(found, everyone, predictions).extra
+    return {split: _by_slice(match(found, table, predictions), extra) for split, table in tables.items()}
 
 
 def _any_of(table: pl.DataFrame, predictions: pl.DataFrame) -> bool:
@@ -80,15 +85,15 @@ def _any_of(table: pl.DataFrame, predictions: pl.DataFrame) -> bool:
     return not wanted.join(predictions, left_on="key", right_on=IMAGE_ID, how="semi").is_empty()
 
 
-def on_labels(predictions: Path, labels: Path, subset: bool = False) -> Elsewhere:
+def on_labels(predictions: Path, labels: Path) -> Elsewhere:
     """Score predictions on a file of labels: the competition's `ID,Label`, our wide table, or labels by study.
 
-    Our wide table may have the columns patient, study and series too. Sets labelled by study are never scored by slice.
+    Our wide table may have the columns patient, study and series too; all its labels must be there. In labels by study
+    an empty one is unknown. Sets labelled by study are never scored by slice.
 
     Args:
         predictions: a file of `read_predictions`.
-        labels: CSV; its header tells the form.
-        subset: leave studies without predictions out instead of refusing.
+        labels: CSV; its header tells the form, in any case.
 
     Raises:
         DataError: one of the files cannot be used, or they do not fit (`match`, `match_studies`).
@@ -96,52 +101,69 @@ def on_labels(predictions: Path, labels: Path, subset: bool = False) -> Elsewher
     found = read_predictions(predictions)
     by_image = _labels_by_image(labels)
     if by_image is not None:
-        matched = match(found, by_image)
+        matched = match(found, by_image, predictions)
         return _by_slice(matched, matched.extra)
     by_study = read_study_labels(labels)
-    matched = match_studies(found, by_study, subset)
-    counted = {
-        f"{by_study.any_alone} studies have any, but no subtype": by_study.any_alone,
-        f"{by_study.subtype_alone} studies have a subtype, but not any, by majority": by_study.subtype_alone,
-        f"{len(matched.missing)} studies have no predictions and are left out: {', '.join(matched.missing)}":
-            len(matched.missing),
-    }  # fmt: skip
-    notes = (f"labels of {by_study.form}, by study", *(text for text, count in counted.items() if count))
+    matched = match_studies(found, by_study, predictions)
     table = matched.table
     studies = table["study"].to_numpy().astype(str)
     return Elsewhere(
         "study", studies, table.select(pl.coalesce("patient", "study")).to_series().to_numpy().astype(str), studies,
-        *_arrays(table), True, matched.incoherent, matched.extra,
-        table["unanimous"].to_numpy().astype(bool) if by_study.agreement else None, by_study.agreement, notes,
+        *_arrays(table), True, False, matched.extra, by_study.agreement,
+        (*_notes(by_study), *_unknown_patients(table)),
     )  # fmt: skip
+
+
+def _notes(labels: StudyLabels) -> tuple[str, ...]:
+    form = "a table with a row a study" if labels.form == "table" else labels.form
+    counted = (
+        (labels.any_alone, "any, but no subtype."), (labels.subtype_alone, "a subtype, but not any, by majority.")
+    )  # fmt: skip
+    told = (f"{'1 study has' if n == 1 else f'{n:,} studies have'} {what}" for n, what in counted if n)
+    return f"Labels are of whole studies, from {form}.", *told
+
+
+def _unknown_patients(table: pl.DataFrame) -> list[str]:
+    """What it means that studies name no patient."""
+    unknown = table["patient"].null_count()
+    if not unknown:
+        return []
+    which = "Patients are not known" if unknown == len(table) else f"The patients of {unknown:,} studies are not known"
+    alone = "each study" if unknown == len(table) else "each of these"
+    return [f"{which}: {alone} counts as a patient of its own; where a patient has several, intervals are too narrow."]
 
 
 def _labels_by_image(path: Path) -> pl.DataFrame | None:
     """ImageID and labels, with patient, study and series where the file has them; None for other files."""
-    if not path.is_file():
-        raise DataError(f"labels {path} do not exist; name the CSV file of the labels")
+    refuse_unreadable(path, "labels")
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        header = [name.strip().strip('"') for name in file.readline().split(",")]
-    if {"ID", "Label"} <= set(header):
+        header = {name.strip().strip('"').strip().lower() for name in file.readline().split(",")}
+    if {"id", "label"} <= header:
         return read_long_labels(path)[0]
-    if IMAGE_ID not in header:
+    if header.isdisjoint(_IMAGE):
         return None
-    labels = read_table(path)
-    there = [name for name in IDENTITY if name in header]
-    return labels.with_columns(pl.read_csv(path, columns=there, infer_schema=False, glob=False)) if there else labels
+    rows = read_cells(path, "labels")
+    names = by_name(rows, path, "labels")
+    image = next(name for name in _IMAGE if name in names)
+    wanted = {names[image]: IMAGE_ID} | {names[label]: label for label in LABELS if label in names}
+    identity = [pl.col(names[name]).alias(name) for name in IDENTITY if name in names]
+    return checked_table(rows.rename(wanted), path, "correct it").with_columns(rows.select(identity))
 
 
 def _by_slice(matched: Matched, extra: int) -> Elsewhere:
     table = matched.table.with_columns(pl.col("patient", "study", "series").replace("", None))
+    told = len(table) - table["patient"].null_count()
+    partly = f"Patients are known of {told:,} of {len(table):,} slices only: counted as unknown."
     return Elsewhere(
         "slice",
         table[IMAGE_ID].to_numpy().astype(str),
         table.select(PATIENT).to_series().to_numpy().astype(str),
         table.select(pl.coalesce("series", IMAGE_ID)).to_series().to_numpy().astype(str),
         *_arrays(table),
-        table["patient"].null_count() < len(table),
-        matched.incoherent,
+        told == len(table),
+        table["series"].null_count() < len(table),
         extra,
+        notes=(partly,) if 0 < told < len(table) else (),
     )
 
 

@@ -18,7 +18,7 @@ _CQ500: dict[Label, str] = {
     "subdural": "SDH",
 }  # fmt: skip
 _YES_NO = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
-_UNKNOWN = ("", "na", "nan", "n/a", "none", "null")
+_UNKNOWN = ("na", "nan", "n/a", "none", "null")
 _STUDY = ("study", "name", "patient")
 
 
@@ -26,9 +26,10 @@ class StudyLabels(NamedTuple):
     """Labels of whole studies, which no slice's prediction is scored against.
 
     Attributes:
-        table: study, patient (null where not told), the six labels (Boolean, null where unknown) and `unanimous`
-            (whether three readers agree on all six; null without readers).
+        table: row (in the file, the study's first), study, patient (null where not told) and the six labels (Boolean,
+            null where unknown).
         form: `CQ500`, `CT-ICH` or `table`.
+        by_patient: whether the studies have patients' names, which no message may hold.
         agreement: label -> `ich.evaluation.elsewhere.agreement.agreement`; None without readers.
         any_alone: studies with `any` and none of the subtypes: a bleed of a kind that the readers do not agree on.
         subtype_alone: studies with a subtype but without `any`: possible only by majority.
@@ -36,6 +37,7 @@ class StudyLabels(NamedTuple):
 
     table: pl.DataFrame
     form: str
+    by_patient: bool
     agreement: dict[str, Any] | None
     any_alone: int
     subtype_alone: int
@@ -79,12 +81,12 @@ def _from_readers(rows: pl.DataFrame, path: Path) -> StudyLabels:
     known = _with_answers(rows, [f"{who}:{what}".lower() for who in READERS for what in _CQ500.values()], path)
     votes = {label: [pl.col(f"{who}:{what}".lower()) for who in READERS] for label, what in _CQ500.items()}
     table = known.select(
-        pl.col("name").alias("study"), pl.lit(None, pl.String).alias("patient"),
+        ROW, pl.col("name").alias("study"), pl.lit(None, pl.String).alias("patient"),
         *(_majority(of).alias(label) for label, of in votes.items()),
-        unanimous=pl.all_horizontal((of[0] == of[1]) & (of[1] == of[2]) for of in votes.values()),
     )  # fmt: skip
     reads = {label: known.select(of).cast(pl.Float64).to_numpy() for label, of in votes.items()}
-    return _counted(table, "CQ500", {label: agreement(np.asarray(each), READERS) for label, each in reads.items()})
+    agreed: dict[str, Any] = {label: agreement(np.asarray(each), READERS) for label, each in reads.items()}
+    return _counted(table, "CQ500", False, agreed)
 
 
 def _majority(votes: list[pl.Expr]) -> pl.Expr:
@@ -106,9 +108,10 @@ def _from_slices(rows: pl.DataFrame, path: Path) -> StudyLabels:
         )
     _refuse_unnamed(known, "patientnumber", path)
     slices = known.with_columns(any=pl.any_horizontal(*SUBTYPES, ~pl.col("no_hemorrhage")))
-    table = slices.group_by("patientnumber", maintain_order=True).agg(pl.col(LABELS).any(ignore_nulls=False))
-    table = table.rename({"patientnumber": "study"}).with_columns(patient="study", unanimous=pl.lit(None, pl.Boolean))
-    return _counted(table.select("study", "patient", *LABELS, "unanimous"), "CT-ICH", None)
+    table = slices.group_by(study="patientnumber", maintain_order=True).agg(
+        pl.col(ROW).first(), pl.col(LABELS).any(ignore_nulls=False)
+    )
+    return _counted(table.select(ROW, "study", pl.col("study").alias("patient"), *LABELS), "CT-ICH", True, None)
 
 
 def _from_table(rows: pl.DataFrame, path: Path) -> StudyLabels:
@@ -125,22 +128,20 @@ def _from_table(rows: pl.DataFrame, path: Path) -> StudyLabels:
     if "any" not in known.columns:
         known = known.with_columns(any=pl.any_horizontal(SUBTYPES))
     patient = pl.col("patient") if "patient" in rows.columns else pl.lit(None, pl.String)
-    table = known.select(
-        pl.col(by).alias("study"), patient.alias("patient"), *LABELS, unanimous=pl.lit(None, pl.Boolean)
-    )
+    table = known.select(ROW, pl.col(by).alias("study"), patient.alias("patient"), *LABELS)
     wrong = known.filter(~pl.col("any") & pl.any_horizontal(pl.col(label).fill_null(False) for label in SUBTYPES))
     if not wrong.is_empty():
         raise DataError(
             f"labels {path}, row {wrong[ROW][0]}: any is 0 beside a subtype that is 1 ({len(wrong)} such rows); "
             "correct them"
         )
-    return _counted(table, "table", None)
+    return _counted(table, "table", by == "patient", None)
 
 
-def _counted(table: pl.DataFrame, form: str, agreed: dict[str, Any] | None) -> StudyLabels:
+def _counted(table: pl.DataFrame, form: str, by_patient: bool, agreed: dict[str, Any] | None) -> StudyLabels:
     none = ~pl.any_horizontal(SUBTYPES)
     counts = table.select(alone=pl.col("any") & none, without=~pl.col("any") & ~none).sum()
-    return StudyLabels(table, form, agreed, int(counts["alone"][0]), int(counts["without"][0]))
+    return StudyLabels(table, form, by_patient, agreed, int(counts["alone"][0]), int(counts["without"][0]))
 
 
 def _with_answers(rows: pl.DataFrame, columns: list[str], path: Path) -> pl.DataFrame:
@@ -166,7 +167,7 @@ def _refuse_lacking(rows: pl.DataFrame, columns: list[str] | tuple[str, ...], pa
 
 
 def _refuse_unnamed(rows: pl.DataFrame, column: str, path: Path) -> None:
-    unnamed = rows.filter(pl.col(column).is_null() | (pl.col(column) == ""))
+    unnamed = rows.filter(pl.col(column).is_null())
     if not unnamed.is_empty():
         raise DataError(
             f"labels {path}, row {unnamed[ROW][0]}: {column} is empty ({len(unnamed)} such rows); name each"

@@ -77,13 +77,12 @@ def name_lines(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
         ends: height (in data), name and colour of each line.
     """
     low, high = axes.get_ylim()
-    least = 0.062 * (high - low)
-    below = -float("inf")
+    line = 0.062 * (high - low)
     ordered = sorted(ends)
-    heights = []
-    for height, _, _ in ordered:
-        below = max(height, below + least)
-        heights.append(below)
+    heights: list[float] = []
+    for (height, name, _), (_, under, _) in zip(ordered, [(0.0, "", ""), *ordered], strict=False):
+        apart = line * (2 + name.count("\n") + under.count("\n")) / 2
+        heights.append(max(height, heights[-1] + apart) if heights else height)
     excess = max(0.0, heights[-1] - high) if heights else 0.0
     for height, (_, name, colour) in zip(heights, ordered, strict=True):
         axes.annotate(
@@ -95,6 +94,8 @@ def name_lines(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
 def picture(figure: Figure, name: str) -> Picture:
     """The figure as PNG and SVG; the same bytes each time. `name` keeps the ids of one page's figures apart."""
     png, svg = io.BytesIO(), io.StringIO()
+    figure.draw_without_rendering()  # lays it out, once and not for each file
+    figure.set_layout_engine("none")
     figure.savefig(png, format="png", metadata={"Software": None})
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})

@@ -11,6 +11,7 @@ from ich.evaluation.figures.drawing import ACCENT, LABEL_COLOURS, MUTED, RULE, n
 from ich.labels import SUBTYPES
 
 _LEAST = 1e-4  # where the scale of thresholds begins
+_ABOVE_AXIS = 0.08  # the least height of a name of two lines: its lower one would touch the numbers of the axis
 
 
 def gate_figure(curve: Sequence[Mapping[str, Any]]) -> Figure:
@@ -22,7 +23,7 @@ def gate_figure(curve: Sequence[Mapping[str, Any]]) -> Figure:
     figure = new_figure(9.6, 3.4)
     saved, missed = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
     _line(saved, curve, [row["share_in"] for row in curve], MUTED)
-    ends = [(curve[-1]["share_in"] or 0.0, "slices that\nreach stage 2", MUTED)]
+    ends = [(max(curve[-1]["share_in"] or 0.0, _ABOVE_AXIS), "slices that\nreach stage 2", MUTED)]
     if curve[-1]["saved"] is not None:
         _line(saved, curve, [row["saved"] for row in curve], ACCENT)
         ends.append((curve[-1]["saved"], "operations\nsaved", ACCENT))

@@ -14,10 +14,10 @@ Curve = Mapping[str, list[float | None]]
 
 
 def prevalence_figure(curves: Mapping[str, Curve], here: float, local: float | None, noun: str) -> Figure:
-    """PPV, NPV and alerts per 100 against prevalence, a line an operating point; equal ones share a line.
+    """PPV, NPV, alerts and misses per 100 against prevalence, a line an operating point; equal ones share a line.
 
     Args:
-        curves: operating point, in words -> prevalence, ppv, npv, alerts (per 100); lists of one length.
+        curves: operating point, in words -> prevalence, ppv, npv, alerts and missed (per 100); lists of one length.
         here: prevalence of the test data.
         local: the prevalence that the config states (`evaluate.local_prevalence`).
         noun: what is counted, in the plural.
@@ -25,7 +25,8 @@ def prevalence_figure(curves: Mapping[str, Curve], here: float, local: float | N
     figure = new_figure(10.6, 6.2)
     grid = figure.add_gridspec(2, 2)
     lines = list(zip(_merged(curves).items(), _COLOURS, strict=False))
-    for position, (key, name) in enumerate((("ppv", "PPV"), ("npv", "NPV"), ("alerts", f"alerts per 100 {noun}"))):
+    titles = {"ppv": "PPV", "npv": "NPV", "alerts": f"alerts per 100 {noun}", "missed": f"missed per 100 {noun}"}
+    for position, (key, name) in enumerate(titles.items()):
         axes = figure.add_subplot(grid[divmod(position, 2)])
         ends = []
         for (names, curve), colour in lines:
@@ -34,7 +35,7 @@ def prevalence_figure(curves: Mapping[str, Curve], here: float, local: float | N
                 axes.plot(*zip(*known, strict=True), color=colour, linewidth=1.4)
                 ends.append((float(known[-1][1] or 0.0), names, colour))
         axes.set(xscale="log", title=name, xlabel="prevalence of any haemorrhage", xlim=(GRID[0], GRID[-1]))
-        axes.set(ylim=(0, 100) if key == "alerts" else (0, 1.02))
+        axes.set(ylim=(0, {"alerts": 100.0, "missed": None}.get(key, 1.02)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
         _mark(axes, here, "test", MUTED)
         if local is not None:

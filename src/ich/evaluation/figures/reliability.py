@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ich.evaluation.figures.drawing import ACCENT, INK, MUTED, RULE, new_figure, quiet
 from ich.evaluation.statistics.sample import Sample
 from ich.labels import LABELS
+from ich.level_names import NOUNS
 
 Bins = Mapping[str, Sequence[Mapping[str, Any]]]
 _BARS = 24  # of the counts
@@ -33,6 +34,9 @@ def reliability_figure(after: Bins, before: Bins | None, sample: Sample) -> Figu
         above.set_title(label)
         quiet(above)
         _counts(figure.add_subplot(grid[2 * row + 1, column], sharex=above), sample, position, top)
+    if before:  # over the panels, where it hides no line
+        named = figure.axes[0].get_legend_handles_labels()
+        figure.legend(*named, frameon=False, fontsize=8, labelcolor=INK, loc="outside upper left", ncols=2)
     return figure
 
 
@@ -47,10 +51,10 @@ def _diagram(axes: Axes, after: Sequence[Mapping[str, Any]], before: Sequence[Ma
         if not bins:
             continue
         x, y = [each["mean_probability"] for each in bins], [each["observed"] for each in bins]
-        axes.plot(x, y, color=colour, linewidth=1.1, marker="o", markersize=size, label=f"{name} calibration")
+        axes.plot(
+            x, y, color=colour, linewidth=1.1, marker="o", markersize=size, label=f"{name} calibration", clip_on=False
+        )
     axes.set(xlim=(0, top), ylim=(0, top), ylabel="share that is positive")
-    if before:
-        axes.legend(frameon=False, fontsize=7.5, labelcolor=INK, loc="upper left", borderaxespad=0)
 
 
 def _counts(axes: Axes, sample: Sample, position: int, top: float) -> None:
@@ -60,5 +64,5 @@ def _counts(axes: Axes, sample: Sample, position: int, top: float) -> None:
         heights = np.histogram(np.clip(probabilities[rows], 0, top), edges)[0]
         axes.stairs(heights, edges, fill=True, color=colour)
     axes.set_yscale("symlog", linthresh=1)
-    axes.set(ylim=(0, None), xlabel="predicted probability", ylabel=f"{sample.level}s")
+    axes.set(ylim=(0, None), xlabel="predicted probability", ylabel=NOUNS[sample.level])
     quiet(axes)

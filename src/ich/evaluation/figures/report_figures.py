@@ -45,6 +45,12 @@ def draw(
         "pr_curves": curves_figure(content["splits"], by_split, PRECISION_RECALL),
     }
     for level, bins in reliability["after"].items():
+        if (
+            level == "patient"
+            and "series" in samples["test"]
+            and len(samples["test"]["series"]) == len(samples["test"][level])
+        ):
+            continue  # each has one series: the same figure
         name = "reliability" if level == first else f"reliability_{level}"
         drawn[name] = reliability_figure(bins, reliability["before"].get(level), samples["test"][level])
     if found := content["prevalence"]:

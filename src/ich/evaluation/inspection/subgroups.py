@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ich.evaluation.statistics import intervals, metrics
-from ich.evaluation.statistics.results import Estimate, Sample
+from ich.evaluation.statistics.results import Estimate, Sample, mean_estimates, ratio_estimates
 
 FEWEST_POSITIVE_PATIENTS = 10
 MOST_MANUFACTURERS = 8
@@ -122,7 +122,7 @@ def summarise(
     Args:
         sample: n slices with the decisions at the operating point.
         headers: their n rows, of `slice_headers.read`.
-        replicates: of the bootstrap over patients, for the AUROC; 0 gives no intervals.
+        replicates: of the bootstrap over patients; 0 gives no intervals.
         rng: gives a generator in the same state each time.
 
     Returns:
@@ -135,18 +135,23 @@ def summarise(
         "note": NOTE,
         "left_out": left_out,
         "fewest_positive_patients": FEWEST_POSITIVE_PATIENTS,
-        "groups": [_figures(group, sample, replicates, rng()) for group in found],
+        "groups": [_figures(group, sample, replicates, rng) for group in found],
     }
 
 
-def _figures(group: Subgroup, sample: Sample, replicates: int, rng: np.random.Generator) -> dict[str, Any]:
-    truth, decisions = sample.truth[group.rows, 0], sample.decisions[group.rows, 0]
-    p, patients = sample.probabilities[group.rows, 0], sample.patients[group.rows]
-    counts = metrics.confusion(truth, decisions)
-    ratios = metrics.ratios(counts)
-    positive_patients = len(np.unique(patients[truth]))
-    values = {name: float(ratios[name]) for name in ("sensitivity", "specificity")}
-    values["log_loss"] = float(metrics.log_losses(truth, p).mean())
+def _figures(
+    group: Subgroup, sample: Sample, replicates: int, rng: Callable[[], np.random.Generator]
+) -> dict[str, Any]:
+    truth, called = sample.truth[group.rows, :1], sample.decisions[group.rows, :1]
+    p, patients = sample.probabilities[group.rows, :1], sample.patients[group.rows]
+    (ratios,) = ratio_estimates(truth, called, patients, replicates, rng(), sample.level)
+    (log_loss,) = mean_estimates(metrics.log_losses(truth, p), patients, replicates, rng())
+    figures = {
+        "auroc": _auroc(truth[:, 0], p[:, 0], patients, replicates, rng()),
+        **{name: ratios.figures[name] for name in ("sensitivity", "specificity")},
+        "log_loss": log_loss,
+    }
+    positive_patients = len(np.unique(patients[truth[:, 0]]))
     return {
         "by": group.by,
         "name": group.name,
@@ -155,12 +160,8 @@ def _figures(group: Subgroup, sample: Sample, replicates: int, rng: np.random.Ge
         "positives": int(truth.sum()),
         "positive_patients": positive_patients,
         "few": positive_patients < FEWEST_POSITIVE_PATIENTS,
-        **{name: int(count) for name, count in zip(counts._fields, counts, strict=True)},
-        "auroc": _auroc(truth, p, patients, replicates, rng).as_json(),
-        **{
-            name: Estimate(value, reason=metrics.why_undefined(name, counts)).as_json()
-            for name, value in values.items()
-        },
+        **ratios.counts,
+        **{name: figure.as_json() for name, figure in figures.items()},
     }
 
 

@@ -18,7 +18,7 @@ def find(sample: Sample, image_ids: NDArray[np.str_], headers: pl.DataFrame, num
         sample: n slices with decisions.
         image_ids: (n,)
         headers: n rows, with `series` and `slice_index` where they are known (`slice_headers.read`).
-        number: shown of each label and kind, at most.
+        number: shown of each label and kind, at most; of isolated ones half of it. 0 shows none.
 
     Returns:
         `confident` (`mistakes.confident`), `isolated` (`mistakes.isolated`, examples in the place of rows),
@@ -28,7 +28,7 @@ def find(sample: Sample, image_ids: NDArray[np.str_], headers: pl.DataFrame, num
     def named(each: Mapping[str, Any]) -> dict[str, Any]:
         return {**each, "image_id": str(image_ids[each["row"]])}
 
-    alone = mistakes.isolated(sample.truth, sample.decisions, sample.patients, headers, max(1, number // 2))
+    alone = mistakes.isolated(sample.truth, sample.decisions, sample.patients, headers, number // 2 or number)
     for kinds in alone["labels"].values():
         for kind in kinds.values():
             kind["examples"] = [named({"row": row}) for row in kind.pop("rows")]

@@ -14,6 +14,7 @@ from ich.errors import DataError
 from ich.evaluation.statistics import delong, intervals, levels, metrics, results
 from ich.evaluation.statistics.results import COLUMNS, Estimate
 from ich.labels import LABELS
+from ich.level_names import Level
 
 # What models are compared by: a name for people, and the metric and column of `ich.evaluation.statistics.results`.
 MODEL_FIGURES: dict[str, tuple[str, int | None]] = {
@@ -38,6 +39,7 @@ def compare_auroc(
     patients: NDArray[np.str_],
     replicates: int,
     rng: np.random.Generator,
+    level: Level = "slice",
 ) -> Comparison:
     """Compare two scores of one label; every replicate draws the same patients for both.
 
@@ -47,9 +49,10 @@ def compare_auroc(
         patients: (n,) names.
         replicates: 0 gives no intervals.
         rng: of the bootstrap.
+        level: what a row is, for the reasons.
     """
     if truth.all() or not truth.any():
-        lacking = "slice" if not len(truth) else "positive slice" if not truth.any() else "negative slice"
+        lacking = level if not len(truth) else f"{'negative' if truth.any() else 'positive'} {level}"
         undefined = Estimate(float("nan"), reason=f"no {lacking}")
         return Comparison(undefined, undefined, undefined)
     groups, n_patients = intervals.patient_codes(patients)

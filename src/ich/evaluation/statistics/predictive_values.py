@@ -34,8 +34,8 @@ def account(
     Returns:
         `level`, `here` (the prevalence of the sample), `local_prevalence`; `points`: operating point -> `ratios`
         (`results.Ratios`, as JSON), `at`: a list of place (in words), prevalence, ppv, npv, alerts, true_alerts,
-        false_alerts and missed (per 100), as `Estimate.as_json`; `curve`: lists of prevalence, ppv, npv and alerts;
-        `found`: of what has each subtype, `n` and how many get an alert. None where one class only is there.
+        false_alerts and missed (per 100), as `Estimate.as_json`; `curve`: lists of prevalence, ppv, npv, alerts and
+        missed; `found`: of what has each subtype, `n` and how many get an alert. None where one class only is there.
     """
     truth = sample.truth[:, 0]
     if truth.all() or not truth.any():
@@ -97,6 +97,7 @@ def _at(shares: _Shares, place: float) -> dict[str, Any]:
 def _curve(shares: _Shares) -> dict[str, list[float | None]]:
     found = prevalence.at_prevalence(shares.sensitivity, shares.specificity, prevalence.GRID)
     columns = {"prevalence": prevalence.GRID, "ppv": found.ppv, "npv": found.npv, "alerts": found.alerts}
+    columns["missed"] = found.missed
     return {name: [None if np.isnan(x) else float(x) for x in column] for name, column in columns.items()}
 
 

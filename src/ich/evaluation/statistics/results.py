@@ -157,6 +157,28 @@ def ratio_estimates(
     return found
 
 
+def mean_estimates(
+    values: Floats, patients: NDArray[np.str_], replicates: int, rng: np.random.Generator
+) -> list[Estimate]:
+    """Means over rows, e.g. of log losses.
+
+    Args:
+        values: (n, k), at least one row.
+        patients: (n,) names.
+        replicates: bootstrap replicates over patients, the same for all columns; 0 gives no intervals.
+        rng: of the bootstrap.
+
+    Returns:
+        k of them, in the columns' order.
+    """
+    codes, n_patients = intervals.patient_codes(patients)
+    sums = intervals.sum_by_patient(values, codes, n_patients)
+    rows = np.bincount(codes, minlength=n_patients)
+    draws = intervals.draw(n_patients, replicates, n_patients, rng)
+    drawn = np.concatenate([np.empty((0, values.shape[1])), *(w @ sums / (w @ rows)[:, None] for w in draws)])
+    return [estimate(value, each, "") for value, each in zip(sums.sum(axis=0) / len(values), drawn.T, strict=True)]
+
+
 def tidy_rows(split: str, level: str, sample: Sample, table: Estimates) -> Iterator[dict[str, Any]]:
     """One row a figure: split, level, label, metric, value, low, high, n, positives, reason; the four counts too."""
     totals = dict(zip((*LABELS, "micro"), (sample.counts.tp + sample.counts.fn).tolist(), strict=True))

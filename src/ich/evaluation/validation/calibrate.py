@@ -4,7 +4,6 @@ Every candidate is a function of one probability (`ich.calibration.Calibrator`);
 `ich.evaluation.validation.calibrators` fits it.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ich.calibration import METHODS, Calibration, Calibrator, FittedOn, Level, Method, factors, logit
+from ich.calibration import METHODS, Calibration, Calibrator, FittedOn, Method, factors, logit
 from ich.card import Card
 from ich.config import Experiment
+from ich.evaluation.leakage import ids_sha256
 from ich.evaluation.predictions import Scored
 from ich.evaluation.statistics import intervals, metrics
 from ich.evaluation.statistics.metrics import Floats
-from ich.evaluation.validation import operating_points
 from ich.evaluation.validation.calibrators import isotonic, platt, temperature
 from ich.labels import LABELS, SUBTYPES, Label
 
@@ -216,34 +215,14 @@ def calibration_from(
         config: its seed makes the folds.
         provenance: of `ich.workspace.provenance`.
     """
-    names = "".join(f"{image_id}\n" for image_id in sorted(val.image_ids.tolist()))
     return Calibration(
         models=tuple(card.file_sha256 for card in cards),
         fitted_on=FittedOn(
             split="val",
             slices=len(val.image_ids),
             patients=len(np.unique(val.patients)),
-            image_ids_sha256=hashlib.sha256(names.encode()).hexdigest(),
+            image_ids_sha256=ids_sha256(val.image_ids.tolist()),
         ),
         labels=fit(val.truth, val.probabilities, val.gated_in, val.patients, priors_of(cards), config.seed),
         provenance=dict(provenance or {}),
     )
-
-
-def with_operating_points(
-    calibration: Calibration, levels: Mapping[Level, tuple[Bools, NDArray[np.floating]]]
-) -> Calibration:
-    """Add the thresholds of every rule.
-
-    Args:
-        calibration: to which they are added.
-        levels: of each level, validation labels (m, 6) and calibrated probabilities (m, 6) of its m units.
-    """
-    points = {
-        level: {
-            rule: operating_points.by_label(thresholds)
-            for rule, thresholds in operating_points.choose(truth, probabilities, unit=level).items()
-        }
-        for level, (truth, probabilities) in levels.items()
-    }
-    return calibration.model_copy(update={"operating_points": points})

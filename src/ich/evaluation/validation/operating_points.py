@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich.calibration import RULES, Rule, Threshold
-from ich.config import Evaluate
 from ich.labels import LABELS, SUBTYPES
 
 FALLBACK = 0.5
@@ -17,16 +16,6 @@ _IN_WORDS: dict[Rule, str] = {
     "specificity": f"the smallest with specificity >= {GOAL}",
     "f1": "maximum F1",
 }
-
-
-def by_config(
-    config: Evaluate, truth: NDArray[np.bool_], probabilities: NDArray[np.floating], unit: str = "slice"
-) -> tuple[Threshold, ...]:
-    """The six thresholds that `evaluate.threshold`, a number or a rule, asks for; else as in `choose`."""
-    if isinstance(config.threshold, str):
-        return choose(truth, probabilities, unit)[config.threshold]
-    columns = zip(truth.T, probabilities.T, strict=True)
-    return tuple(_counted(config.threshold, "the config", *column) for column in columns)
 
 
 def choose(
@@ -106,11 +95,6 @@ def _counted(value: float, source: str, truth: NDArray[np.bool_], probabilities:
     tp, positives, calls = int((truth & called).sum()), int(truth.sum()), int(called.sum())
     counts = {"tp": tp, "fp": calls - tp, "fn": positives - tp, "tn": len(truth) - calls - positives + tp}
     return Threshold(value=float(value), source=source, **counts)
-
-
-def by_label(thresholds: tuple[Threshold, ...]) -> dict[str, Threshold]:
-    """The six thresholds by their labels."""
-    return dict(zip(LABELS, thresholds, strict=True))
 
 
 def choose_gate_threshold(p_any: NDArray[np.floating], labels: NDArray[np.integer], max_missed: float) -> float:
