@@ -109,9 +109,9 @@ def predicted(monkeypatch):
         order = []
         rows = ich.predict._predict_slices
 
-        def spy(detector, group, paths):
+        def spy(detector, calibration, group, paths):
             order.extend(paths[each.number].stem for each in group)
-            return rows(detector, group, paths)
+            return rows(detector, calibration, group, paths)
 
         with monkeypatch.context() as patch:
             patch.setattr(ich.predict, "_predict_slices", spy)
