@@ -84,7 +84,7 @@ def test_a_known_distortion_is_found_and_undone(slope, intercept, prior):
     found = calibrate.fit_label(truth, distorted(p, slope, intercept), patients, prior, seed=1)
     losses = found.cross_validated_log_loss
     assert set(losses) == {"none", "temperature", "platt", "isotonic"} | ({"prior_shift"} if prior else set())
-    assert losses[found.method] <= min(losses.values()) + 1e-6
+    assert losses[found.method] <= min(losses.values()) + 1e-3
     assert losses["none"] > losses[found.method] + 0.01
     assert found.reason.startswith(f"log loss {losses[found.method]:.4f} instead of {losses['none']:.4f}")
     assert (found.n, found.positives, found.patients) == (6_000, truth.sum(), 600)
@@ -121,9 +121,18 @@ def test_what_is_calibrated_stays_nearly_as_it_is():
 
 
 def test_of_methods_that_are_as_good_the_simplest():
-    assert calibrate.simplest({"none": 0.5, "temperature": 0.5 - 5e-7, "isotonic": 0.5 - 9e-7}) == "none"
-    assert calibrate.simplest({"none": 0.5, "temperature": 0.4, "platt": 0.4 - 5e-7}) == "temperature"
-    assert calibrate.simplest({"none": 0.5, "isotonic": 0.4}) == "isotonic"
+    patients = np.repeat(["a", "b", "c", "d"], 2)
+
+    def losses(*gained):  # less than 0.5, a value a patient
+        return 0.5 - np.repeat(gained, 2)
+
+    none, chance, sure = losses(0, 0, 0, 0), losses(0.4, -0.1, -0.1, -0.1), losses(0.1, 0.1, 0.1, 0.12)
+    # By hand: a mean gain of 0.025; sums of patients off it by 0.75 and three times -0.25: sqrt(0.75) / 8 = 0.108.
+    assert calibrate.simplest({"none": none, "temperature": chance}, patients) == "none"
+    assert calibrate.simplest({"none": none, "platt": sure}, patients) == "platt"
+    assert calibrate.simplest({"none": none, "temperature": sure + 1e-7, "platt": sure}, patients) == "temperature"
+    rows = np.random.default_rng(0).permutation(8)
+    assert calibrate.simplest({"none": none[rows], "platt": sure[rows]}, patients[rows]) == "platt"
 
 
 def test_with_too_little_nothing_is_fitted():

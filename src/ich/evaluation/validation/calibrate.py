@@ -1,4 +1,4 @@
-"""Fit a calibration on validation data: of each label, the method with the lowest log loss, cross-validated by patient.
+"""Fit a calibration on validation data: of each label, by log loss cross-validated by patient.
 
 Every candidate is a function of one probability (`ich.calibration.Calibrator`);
 `ich.evaluation.validation.calibrators` fits it.
@@ -87,26 +87,27 @@ def fit_label(truth: Bools, probabilities: Floats, patients: Names, prior: Prior
         fixed.append(Calibrator(method="prior_shift", shift=shift))
     counts = {"n": len(truth), "positives": int(truth.sum()), "patients": len(np.unique(patients))}
     if lacking := _too_little(truth, patients):
-        return _without_fit(fixed, truth, probabilities, lacking).model_copy(update=counts)
+        return _without_fit(fixed, truth, probabilities, patients, lacking).model_copy(update=counts)
     fits: dict[Method, _Fit] = {each.method: partial(_unfitted, each) for each in fixed}
     fits |= {"temperature": temperature, "platt": platt}
     if min(truth.sum(), (~truth).sum()) >= FEWEST_FOR_ISOTONIC:
         fits["isotonic"] = isotonic
     losses = _cross_validate(fits, truth, probabilities, folds(truth, patients, seed))
-    chosen = simplest(losses)
+    chosen = simplest(losses, patients)
     best = fits[chosen](truth, probabilities)
     if best is None:  # fitted in every fold, but not on all together
         chosen, best = "none", fixed[0]
-    reason = _reason(chosen, losses)
-    return best.model_copy(update={**counts, "cross_validated_log_loss": losses, "reason": reason})
+    told = {method: float(each.mean()) for method, each in losses.items()}
+    return best.model_copy(update={**counts, "cross_validated_log_loss": told, "reason": _reason(chosen, told)})
 
 
-def _without_fit(fixed: Sequence[Calibrator], truth: Bools, probabilities: Floats, lacking: str) -> Calibrator:
+def _without_fit(
+    fixed: Sequence[Calibrator], truth: Bools, probabilities: Floats, patients: Names, lacking: str
+) -> Calibrator:
     """Of the calibrators that are not fitted, the best; nothing is to be cross-validated."""
-    losses = {
-        each.method: float(metrics.log_losses(truth, each.apply(probabilities)).mean()) for each in fixed if len(truth)
-    }
-    best = fixed[-1] if not losses else next(each for each in fixed if each.method == simplest(losses))
+    each_loss = {each.method: metrics.log_losses(truth, each.apply(probabilities)) for each in fixed if len(truth)}
+    losses = {method: float(each.mean()) for method, each in each_loss.items()}
+    best = fixed[-1] if not losses else next(each for each in fixed if each.method == simplest(each_loss, patients))
     taken = "left as it is"
     if best.method == "prior_shift":
         taken = "corrected for the prior of the training"
@@ -115,10 +116,26 @@ def _without_fit(fixed: Sequence[Calibrator], truth: Bools, probabilities: Float
     return best.model_copy(update={"cross_validated_log_loss": losses, "reason": reason})
 
 
-def simplest(losses: Mapping[Method, float]) -> Method:
-    """The method with the lowest loss; a simpler one that comes within 1e-6 of it is preferred."""
-    lowest = min(losses.values())
-    return next(method for method in METHODS if method in losses and losses[method] <= lowest + _WORTH)
+def simplest(losses: Mapping[Method, Floats], patients: Names) -> Method:
+    """The simplest method whose mean loss is within one standard error of the lowest.
+
+    With few patients, methods differ by chance. The error is that of the mean difference from the best method, over
+    patients, whose slices resemble each other (the rule: Breiman et al. 1984, Classification and Regression Trees).
+
+    Args:
+        losses: of each method, (n,) of the same slices.
+        patients: (n,) names.
+    """
+    lowest = min(losses.values(), key=lambda each: float(each.mean()))
+    codes, n_patients = intervals.patient_codes(patients)
+
+    def is_as_good(method: Method) -> bool:
+        difference = losses[method] - lowest
+        by_patient = np.bincount(codes, difference - difference.mean(), n_patients)
+        error = float(np.sqrt(np.square(by_patient).sum())) / len(difference)
+        return bool(difference.mean() <= max(error, _WORTH))
+
+    return next(method for method in METHODS if method in losses and is_as_good(method))
 
 
 def folds(truth: Bools, patients: Names, seed: int) -> NDArray[np.intp]:
@@ -148,9 +165,9 @@ def _too_little(truth: Bools, patients: Names) -> str:
 
 def _cross_validate(
     fits: Mapping[Method, _Fit], truth: Bools, probabilities: Floats, fold: NDArray[np.intp]
-) -> dict[Method, float]:
-    """Mean log loss of each method on the slices that it was not fitted on; those that cannot be fitted are missing."""
-    losses: dict[Method, float] = {}
+) -> dict[Method, Floats]:
+    """Log loss of each slice with each method, fitted without its fold; methods that cannot be fitted are missing."""
+    losses: dict[Method, Floats] = {}
     for method, fit_one in fits.items():
         predicted = np.empty(len(probabilities))
         for number in range(FOLDS):
@@ -160,15 +177,15 @@ def _cross_validate(
                 break
             predicted[out] = calibrator.apply(probabilities[out])
         else:
-            losses[method] = float(metrics.log_losses(truth, predicted).mean())
+            losses[method] = metrics.log_losses(truth, predicted)
     return losses
 
 
 def _reason(chosen: Method, losses: Mapping[Method, float]) -> str:
     if chosen == "none":
-        return f"no method lowers the log loss of {losses['none']:.4f}, cross-validated by patient"
+        return f"no method lowers the log loss of {losses['none']:.4f} by more than chance, cross-validated by patient"
     gained = f"log loss {losses[chosen]:.4f} instead of {losses['none']:.4f}, cross-validated by patient"
-    return f"{gained}: the lowest, or the simplest within {_WORTH:g} of it"
+    return f"{gained}: the simplest within one standard error of the lowest, {min(losses.values()):.4f}"
 
 
 def _unfitted(calibrator: Calibrator, truth: Bools, probabilities: Floats) -> Calibrator:
