@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import cyclopts
 from cyclopts import App, Parameter
 from rich.console import Console
 
@@ -27,17 +26,14 @@ from ich.errors import (
     EXIT_FAILED,
     EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,
-    EXIT_USAGE,
     ConfigError,
     DataError,
-    IchError,
-    one_line,
     visible,
 )
 from ich.evaluation.terminal import print_comparison, print_results, result_rows
+from ich.exit_codes import exit_code
 from ich.files import read_json
-from ich.interrupts import check, stop_on_signals
-from ich.remedies import what_to_do, what_to_do_about_file
+from ich.interrupts import check
 from ich.stages import STEPS, fetch_inputs, is_up_to_date, refuse_unfit, run_step
 from ich.terminal import print_config_keys, print_info, print_outcome, print_predictions, print_runs
 from ich.workspace import Workspace
@@ -363,31 +359,7 @@ def show_config(
 def run_command(arguments: list[str]) -> int:
     """Run one command line and return its exit code (errors.py lists them)."""
     os.environ.pop("MPLBACKEND", None)  # Colab hands on its notebook's, which our environment lacks; no window is drawn
-    try:
-        with stop_on_signals():
-            result = app(arguments, exit_on_error=False, print_error=False)
-        return result if isinstance(result, int) else EXIT_DONE
-    except cyclopts.CycloptsError as error:
-        _complain(f"{one_line(error)} (`ich --help` lists the commands)")
-        return EXIT_USAGE
-    except IchError as error:
-        _complain(str(error))
-        return error.exit_code
-    except KeyboardInterrupt:
-        _complain("interrupted; run the same command again to continue")
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # who read our output has gone, e.g. `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that flushing at exit says nothing
-        return EXIT_FAILED
-    except OSError as error:
-        _complain(what_to_do_about_file(error))
-        return EXIT_FAILED
-    except (MemoryError, RuntimeError, ImportError, ValueError) as error:
-        fix = what_to_do(error)
-        if fix is None:
-            raise
-        _complain(fix)
-        return EXIT_FAILED
+    return exit_code(lambda: app(arguments, exit_on_error=False, print_error=False), _complain)
 
 
 def _complain(message: str) -> None:

@@ -333,6 +333,7 @@ def test_predictions_from_elsewhere_are_scored_as_they_are(made_up: Callable[...
     assert content["incoherent"] == test.filter(pl.col("any") < pl.max_horizontal(SUBTYPES)).height > 0
     page = (Workspace(with_file).report / "report.html").read_text()
     assert "they are scored as they are" in page
+    assert "model was trained on is not known" in page
     assert not re.findall(r">\s*(?:nan|None)\b", page)
     assert not Workspace(config).models.joinpath("cascade_final_calibration.json").exists()
 

@@ -95,7 +95,7 @@ def _facts(
             "natural": {label: int(natural[label].sum()) for label in LABELS},
             "positives": {label: int(train[label].sum()) for label in LABELS},
         },
-        "banners": [],
+        "banners": [UNKNOWN_TRAINING] if file else [],
         "data_notes": [_NEIGHBOURS] if config.train.input == "neighbours" else [],
         "agreement": None,
         "incoherent": 0,
@@ -105,6 +105,11 @@ def _facts(
     }
 
 
+# Of predictions from a file: what is in bold on the page, and the rest.
+UNKNOWN_TRAINING = (
+    "What these predictions' model was trained on is not known.",
+    "If it has seen patients who are scored here, these figures are optimistic.",
+)
 _NEIGHBOURS = (
     "The model sees a slice with its neighbours; a neighbour without labels has no image here, though `ich predict` "
     "sees it: there the same slice can get another probability."

@@ -15,7 +15,7 @@ from ich.errors import DataError, printable
 from ich.evaluation import findings, leakage, report
 from ich.evaluation.elsewhere import scored as elsewhere
 from ich.evaluation.elsewhere.scored import Elsewhere
-from ich.evaluation.held_out import settings_of
+from ich.evaluation.held_out import UNKNOWN_TRAINING, settings_of
 from ich.evaluation.inspection import to_look_at
 from ich.evaluation.statistics.results import Estimate
 from ich.evaluation.statistics.sample import Sample
@@ -141,7 +141,7 @@ def _facts(given: Elsewhere, predictions: Path, labels: Path, settings: Evaluate
         "model": predictions.name, "models": [], "trained_here": False, "phantom": False,
         "split_unit": None, "shared_patients": 0, "shared_pixels": None, "patients_known": given.patients_known,
         "ledger": {}, "train": None, "raised": {}, "incoherent": given.incoherent, "agreement": _agreement(given),
-        "banners": [], "gate": None, "baseline": None, "compared": None, "subgroups": None,
+        "banners": [UNKNOWN_TRAINING], "gate": None, "baseline": None, "compared": None, "subgroups": None,
         "examples": [],
         "provenance": provenance() | settings_of(settings.model_dump(mode="json"), seed) | {"files": files},
     }  # fmt: skip
